@@ -1,0 +1,565 @@
+// FileStorage: raft's Storage on disk, the bridge between raft's words and the log engine (wal/log.ts). It turns a save into
+// one part (snapshot mark, entries, HardState), keeps what is submitted apart from what is durable, and looks after snapshot
+// files. Reads answer from the durable state; writes are judged by the submitted one.
+//
+// Two lines of work. Saves go into the log's queue the moment they are called. What needs a file first, or must not overtake
+// it (createSnapshot, and a compact called behind one), waits its turn in the lane; its frame joins the queue then. A save
+// never waits for the lane, so a snapshot that streams for minutes holds up nobody.
+
+import { isCount, viewOf } from "../base/bytes.js";
+import { StableLogError } from "../base/errors.js";
+import { type Disk, joinPath } from "../disk/disk.js";
+import { FileDisk } from "../disk/file-disk.js";
+import type { SaveBatch, WritableStorage } from "../raft/storage.js";
+import {
+  type ConfState,
+  cloneConfState,
+  type Entry,
+  type EntryType,
+  entrySize,
+  type HardState,
+  type Snapshot,
+  type SnapshotMetadata,
+} from "../raftpb/types.js";
+import { F_COMPACT, F_RESET } from "../wal/format.js";
+import { emptyShape, type PartShape } from "../wal/frame.js";
+import { Log, type LogStats, type SyncOption } from "../wal/log.js";
+import { checkLogOptions, invalidArgument } from "../wal/options.js";
+import type { RecoveryReport } from "../wal/recovery.js";
+import { type VerifyReport, verifyLog } from "../wal/verify.js";
+import {
+  advanceState,
+  type CheckedBatch,
+  checkBatch,
+  checkCompact,
+  checkCreateSnapshot,
+  checkRange,
+  checkStageSnapshot,
+  checkTerm,
+  isBytes,
+  type LogState,
+  newCheckedBatch,
+  resetBatch,
+  sameMetadata,
+} from "./batch.js";
+import { decodeMark, encodeMark, getHardState, putHardState, type StorageMark } from "./mark.js";
+import {
+  inspectSnapshot,
+  isSnapshotName,
+  loadSnapshot,
+  publishFile,
+  type StagedFile,
+  snapshotName,
+  stageFile,
+  streamSnapshot,
+} from "./snapshot-file.js";
+
+export interface FileStorageOptions {
+  /**
+   * True (the default): a missing directory, or one that holds no name of ours or etcd's, becomes a new log. Set it to false
+   * after the first start: a node that lost its log must not vote as if it had never been.
+   */
+  readonly create?: boolean | undefined;
+  /** No lock, no write; may look at a running log and shows the durable prefix of one moment. Default false. */
+  readonly readOnly?: boolean | undefined;
+  /** Who owns this log: at most 4 KiB, fixed at creation. Another value later is ERR_FOREIGN. */
+  readonly metadata?: Uint8Array | undefined;
+  /** Size at which a segment is full, 4 KiB to 4 GiB; default 64 MiB. Smaller ones give space back sooner after compact(). */
+  readonly segmentBytes?: number | undefined;
+  /** Bound of the cache of recent entries; default 64 MiB. 0 reads everything back from the segments. */
+  readonly cacheBytes?: number | undefined;
+  /** Up to this size snapshot() loads the data; above, readSnapshot() has it. Default 64 MiB. */
+  readonly snapshotBytes?: number | undefined;
+  /** Bound of the queue of saves that are not durable yet; default 512 MiB. A save that would exceed it is ERR_TOO_LARGE. */
+  readonly maxPendingBytes?: number | undefined;
+  /**
+   * Who syncs. `auto` (default) begins on the event loop's own thread, which costs a lone saver nothing but the sync, and
+   * moves to a worker thread once syncs take over 2 ms. `inline` and `worker` fix it. `off` never syncs before close():
+   * a power cut then loses what was saved.
+   */
+  readonly sync?: SyncOption | undefined;
+  /** What to do with a tail of which nobody can say whether it was acknowledged; default `refuse`. See ERR_AMBIGUOUS_TAIL. */
+  readonly onAmbiguousTail?: "refuse" | "drop" | undefined;
+  /** Where to store; default the file system. */
+  readonly disk?: Disk | undefined;
+}
+
+export type StorageStats = LogStats;
+
+const MIB = 1024 * 1024;
+const MAX_KEPT_SNAPSHOTS = 2;
+
+/** What is submitted and not, or not yet, durable: what new calls are judged by. */
+interface Submitted extends LogState {
+  dummyTerm: number;
+  mark: StorageMark;
+}
+
+export class FileStorage implements WritableStorage {
+  readonly #log: Log<Entry>;
+  readonly #disk: Disk;
+  readonly #dir: string;
+  readonly #snapshotBytes: number;
+  readonly #shape: PartShape = emptyShape();
+  readonly #checked: CheckedBatch = newCheckedBatch();
+  #submitted: Submitted;
+
+  /** The lane: one piece of work after the other. */
+  #lane: Promise<void> = Promise.resolve();
+  #inLane = 0;
+  /** Counts rejections of the queue and of the lane: work in the lane that was called before one must not go on. */
+  #epoch = 0;
+  #rejection: unknown;
+  /** Counts saves with a snapshot: they supersede what still waits in the lane. */
+  #installs = 0;
+  #staged: StagedFile | undefined;
+
+  #hardState: HardState;
+  #hardStateVersion = 0;
+  #mark: StorageMark;
+  #markVersion = 0;
+
+  private constructor(log: Log<Entry>, disk: Disk, snapshotBytes: number, mark: StorageMark) {
+    this.#log = log;
+    this.#disk = disk;
+    this.#dir = log.dir;
+    this.#snapshotBytes = snapshotBytes;
+    this.#mark = mark;
+    this.#markVersion = log.view.markVersion;
+    this.#hardState = getHardState(viewOf(log.view.state), 0);
+    this.#hardStateVersion = log.view.stateVersion;
+    this.#submitted = this.#durableState();
+  }
+
+  /**
+   * Opens the storage in `dir`, or makes a new one there: recovers all that was acknowledged, or refuses and leaves every
+   * byte as it was.
+   * @throws (rejects) ERR_CORRUPT, ERR_GAP, ERR_AMBIGUOUS_TAIL, ERR_FORMAT_VERSION, ERR_FOREIGN, ERR_LOCKED, ERR_NOT_FOUND,
+   * ERR_READ_ONLY, ERR_READ, ERR_NO_SPACE, ERR_IO, ERR_INVALID_ARGUMENT.
+   */
+  static async open(dir: string, options: FileStorageOptions = {}): Promise<FileStorage> {
+    const checked = checkOptions(dir, options);
+    let storage: FileStorage | undefined;
+    const log = await Log.open<Entry>(dir, {
+      ...checked,
+      isOwnName: isSnapshotName,
+      materialize: (index, term, type, data) => ({ term, index, type: type as EntryType, data }),
+      onRejected: () => {
+        if (storage !== undefined) storage.#rejected();
+      },
+    });
+    try {
+      const mark = decodeMark(log.view.mark);
+      const [newest] = mark.snapshots;
+      if (newest !== undefined) inspectSnapshot(checked.disk, dir, log.logId, newest);
+      storage = new FileStorage(log, checked.disk, checked.snapshotBytes, mark);
+      if (!checked.readOnly) await storage.#prune();
+      return storage;
+    } catch (error) {
+      await log.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  /** What open() found and did. */
+  get recovery(): RecoveryReport {
+    return this.#log.recovery;
+  }
+
+  /** The owner's bytes, as given when the log was created. */
+  get metadata(): Uint8Array {
+    return this.#log.metadata;
+  }
+
+  // ---- Storage
+
+  initialState(): { hardState: HardState; confState: ConfState } {
+    this.#log.assertReadable("read the initial state");
+    return { hardState: { ...this.#durableHardState() }, confState: cloneConfState(this.#durableMark().confState) };
+  }
+
+  entries(lo: number, hi: number, maxSize?: number): Entry[] {
+    const log = this.#log;
+    log.assertReadable("read entries");
+    checkRange(lo, hi, maxSize, log.view.dummyIndex, log.view.last);
+    const out: Entry[] = [];
+    if (maxSize === undefined) {
+      log.read(lo, hi, out);
+    } else {
+      let size = 0;
+      log.read(lo, hi, out, (entry) => {
+        size += entrySize(entry);
+        return size <= maxSize || entry.index === lo;
+      });
+    }
+    return out;
+  }
+
+  term(index: number): number {
+    const log = this.#log;
+    log.assertReadable("read a term");
+    checkTerm(index, log.view.dummyIndex, log.view.last);
+    return log.tag(index);
+  }
+
+  firstIndex(): number {
+    this.#log.assertReadable("read the first index");
+    return this.#log.view.dummyIndex + 1;
+  }
+
+  lastIndex(): number {
+    this.#log.assertReadable("read the last index");
+    return this.#log.view.last;
+  }
+
+  /** The newest snapshot; its data is empty above snapshotBytes, readSnapshot() has it then. */
+  snapshot(): Snapshot {
+    this.#log.assertReadable("read the snapshot");
+    const { confState, snapshots } = this.#durableMark();
+    const [newest] = snapshots;
+    if (newest === undefined) {
+      return { metadata: { index: 0, term: 0, confState: cloneConfState(confState) }, data: new Uint8Array(0) };
+    }
+    const data = loadSnapshot(this.#disk, this.#dir, this.#log.logId, newest, this.#snapshotBytes);
+    return { metadata: cloneMetadata(newest), data };
+  }
+
+  // ---- WritableStorage
+
+  // Not async, and one return of a shared promise: this is the hot path.
+  save(batch: SaveBatch): Promise<void> {
+    const log = this.#log;
+    const refusal = log.refusal("save");
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const checked = this.#checked;
+    try {
+      checkBatch(this.#submitted, batch, checked);
+      if (checked.empty && !checked.mustSync) return log.settled();
+      if (checked.snapshot !== undefined) return this.#saveSnapshot(checked, checked.snapshot);
+      const shape = this.#shape;
+      shape.baseFlag = 0;
+      shape.mark = undefined;
+      this.#encode(checked, shape);
+      advanceState(this.#submitted, checked);
+      return log.submit(!checked.commitOnly, checked.count);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    } finally {
+      resetBatch(checked);
+    }
+  }
+
+  createSnapshot(
+    index: number,
+    confState: ConfState | undefined,
+    data: Uint8Array | AsyncIterable<Uint8Array>,
+  ): Promise<SnapshotMetadata> {
+    const refusal = this.#log.refusal("create snapshot");
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const { firstIndex, lastIndex, snapshotIndex, mark } = this.#submitted;
+    let metadata: SnapshotMetadata;
+    try {
+      checkCreateSnapshot(index, confState, data, firstIndex - 1, lastIndex, snapshotIndex);
+      const term = this.#submittedTerm(index);
+      metadata = { index, term, confState: cloneConfState(confState ?? mark.confState) };
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    const bytes = isBytes(data) ? data.slice() : data;
+    const next = withSnapshot(mark, metadata);
+    const run = this.#inTurn(async (superseded) => {
+      const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, bytes);
+      if (superseded()) {
+        await this.#disk.unlink(joinPath(this.#dir, file.tmp)).catch(() => {});
+        await this.#log.settled();
+        return cloneMetadata(metadata);
+      }
+      await publishFile(this.#disk, this.#dir, file);
+      await this.#submitMark(next);
+      await this.#prune();
+      return cloneMetadata(metadata);
+    });
+    this.#submitted.snapshotIndex = index;
+    this.#submitted.mark = next;
+    return run;
+  }
+
+  async stageSnapshot(metadata: SnapshotMetadata, data: AsyncIterable<Uint8Array>): Promise<void> {
+    const refusal = this.#log.refusal("stage snapshot");
+    if (refusal !== undefined) throw refusal;
+    checkStageSnapshot(metadata, data, this.#submitted.snapshotIndex);
+    const file = await stageFile(this.#disk, this.#dir, this.#log.logId, cloneMetadata(metadata), data);
+    const before = this.#staged;
+    this.#staged = file;
+    if (before !== undefined) await this.#disk.unlink(joinPath(this.#dir, before.tmp)).catch(() => {});
+  }
+
+  readSnapshot(): { metadata: SnapshotMetadata; data: AsyncIterable<Uint8Array> } | undefined {
+    this.#log.assertReadable("read the snapshot");
+    const [newest] = this.#durableMark().snapshots;
+    if (newest === undefined) return undefined;
+    return { metadata: cloneMetadata(newest), data: streamSnapshot(this.#disk, this.#dir, this.#log.logId, newest) };
+  }
+
+  compact(index: number): Promise<void> {
+    const refusal = this.#log.refusal("compact");
+    if (refusal !== undefined) return Promise.reject(refusal);
+    try {
+      const { firstIndex, lastIndex } = this.#submitted;
+      checkCompact(index, firstIndex - 1, lastIndex);
+      const term = this.#submittedTerm(index);
+      // Behind a snapshot that is still being written it must wait: were that to fail, the entries would be all there is.
+      const run =
+        this.#inLane === 0
+          ? this.#submitCompaction(index, term).then(() => this.#log.release())
+          : this.#inTurn(async (superseded) => {
+              if (superseded()) return this.#log.settled();
+              await this.#submitCompaction(index, term);
+              return this.#log.release();
+            });
+      this.#submitted.firstIndex = index + 1;
+      this.#submitted.dummyTerm = term;
+      return run;
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  async close(): Promise<void> {
+    // What is in the lane was called before: it keeps its turn, as queued saves do, unless the log refuses it by now.
+    while (this.#inLane > 0 && this.#log.status === "open" && !this.#closed) await this.#lane;
+    this.#closed = true;
+    await this.#log.close();
+    if (this.#staged !== undefined && !this.#log.readOnly) {
+      const { tmp } = this.#staged;
+      this.#staged = undefined;
+      await this.#disk.unlink(joinPath(this.#dir, tmp)).catch(() => {});
+    }
+  }
+
+  #closed = false;
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  // ---- beyond Storage
+
+  /** Reads every segment and snapshot and checks it; reports damage, does not throw it. */
+  async verify(): Promise<VerifyReport> {
+    this.#log.assertReadable("verify");
+    const report = await verifyLog(this.#log, this.#disk);
+    const damage = [...report.damage];
+    for (const metadata of this.#durableMark().snapshots) {
+      const name = snapshotName(metadata);
+      try {
+        for await (const chunk of streamSnapshot(this.#disk, this.#dir, this.#log.logId, metadata)) void chunk;
+      } catch (error) {
+        if (!(error instanceof StableLogError)) throw error;
+        damage.push({
+          code: error.code,
+          file: name,
+          offset: error.offset ?? 0,
+          index: metadata.index,
+          proof: error.message,
+        });
+      }
+    }
+    return { ...report, ok: damage.length === 0, damage };
+  }
+
+  /** Counters since open(), and what the `auto` engine chose. */
+  stats(): StorageStats {
+    return this.#log.stats();
+  }
+
+  // ---- inside
+
+  /** Encodes the records and HardState of a checked save into the log's queue; submit() follows in the same turn. */
+  #encode(checked: CheckedBatch, shape: PartShape): void {
+    const { hardState, entries, from, count } = checked;
+    shape.hasState = hardState !== undefined;
+    shape.hasRecords = count > 0;
+    shape.first = checked.firstIndex;
+    shape.count = count;
+    shape.dataBytes = checked.payloadBytes;
+    const writer = this.#log.begin(shape);
+    if (hardState !== undefined) putHardState(writer.view, writer.stateAt, hardState);
+    for (let i = from, end = from + count; i < end; i++) {
+      const entry = entries[i] as Entry;
+      writer.record(entry.term, entry.type, entry.data);
+    }
+  }
+
+  #saveSnapshot(checked: CheckedBatch, snapshot: Snapshot): Promise<void> {
+    const metadata = cloneMetadata(snapshot.metadata);
+    const { mark } = this.#submitted;
+    const shape = emptyShape();
+    let next: StorageMark;
+    if (checked.bootstrap) {
+      next = { ...mark, confState: metadata.confState };
+    } else {
+      next = withSnapshot(mark, metadata);
+      shape.baseFlag = F_RESET;
+      shape.baseIndex = metadata.index;
+      shape.baseTag = metadata.term;
+    }
+    shape.mark = encodeMark(next);
+    if (!checked.bootstrap) this.#log.gate(this.#installFile(metadata, snapshot.data));
+    this.#encode(checked, shape);
+    advanceState(this.#submitted, checked);
+    this.#submitted.mark = next;
+    const saved = this.#log.submit(true, checked.count);
+    if (checked.bootstrap) return saved;
+    this.#submitted.dummyTerm = metadata.term;
+    this.#installs++;
+    return saved.then(async () => {
+      await this.#prune();
+      await this.#log.release();
+    });
+  }
+
+  /** Makes the snapshot's file durable: the staged one when it is this snapshot's and the save brings no data of its own. */
+  async #installFile(metadata: SnapshotMetadata, data: Uint8Array): Promise<void> {
+    let file = this.#staged;
+    if (file !== undefined && data.length === 0 && sameMetadata(file.metadata, metadata)) {
+      this.#staged = undefined;
+    } else {
+      file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data.slice());
+    }
+    await publishFile(this.#disk, this.#dir, file);
+  }
+
+  #submitMark(mark: StorageMark): Promise<void> {
+    const shape = emptyShape();
+    shape.mark = encodeMark(mark);
+    this.#log.begin(shape);
+    return this.#log.submit(true, 0);
+  }
+
+  #submitCompaction(index: number, term: number): Promise<void> {
+    const shape = emptyShape();
+    shape.baseFlag = F_COMPACT;
+    shape.baseIndex = index;
+    shape.baseTag = term;
+    this.#log.begin(shape);
+    return this.#log.submit(true, 0);
+  }
+
+  /** The term of `index` in the submitted log, the dummy's included. */
+  #submittedTerm(index: number): number {
+    if (index === this.#submitted.firstIndex - 1) return this.#submitted.dummyTerm;
+    const queued = this.#log.queuedTag(index);
+    return typeof queued === "number" ? queued : this.#log.tag(index);
+  }
+
+  /**
+   * Runs `work` when what is in the lane is done. `superseded()` tells it whether a save with a snapshot came in between.
+   * When it fails, what waits behind it fails with it, and calls from then on are judged as if neither had been made.
+   */
+  #inTurn<R>(work: (superseded: () => boolean) => Promise<R>): Promise<R> {
+    const { firstIndex, dummyTerm, snapshotIndex, mark } = this.#submitted;
+    const epoch = this.#epoch;
+    const installs = this.#installs;
+    const superseded = (): boolean => {
+      if (this.#epoch !== epoch) throw this.#rejection;
+      return this.#installs !== installs;
+    };
+    this.#inLane++;
+    const run = this.#lane
+      .then(() => {
+        superseded();
+        return work(superseded);
+      })
+      .catch((error: unknown) => {
+        if (this.#epoch === epoch) {
+          this.#epoch++;
+          this.#rejection = error;
+          if (this.#installs === installs)
+            Object.assign(this.#submitted, { firstIndex, dummyTerm, snapshotIndex, mark });
+        }
+        throw error;
+      })
+      .finally(() => {
+        this.#inLane--;
+      });
+    this.#lane = run.then(
+      () => {},
+      () => {},
+    );
+    return run;
+  }
+
+  /** The log rejected its queue: nothing but the durable state will ever be. */
+  #rejected(): void {
+    this.#epoch++;
+    this.#rejection = new StableLogError("ERR_IO", "a save queued before it was rejected");
+    this.#submitted = this.#durableState();
+  }
+
+  #durableHardState(): HardState {
+    const { view } = this.#log;
+    if (this.#hardStateVersion !== view.stateVersion) {
+      this.#hardState = getHardState(viewOf(view.state), 0);
+      this.#hardStateVersion = view.stateVersion;
+    }
+    return this.#hardState;
+  }
+
+  #durableMark(): StorageMark {
+    const { view } = this.#log;
+    if (this.#markVersion !== view.markVersion) {
+      this.#mark = decodeMark(view.mark);
+      this.#markVersion = view.markVersion;
+    }
+    return this.#mark;
+  }
+
+  #durableState(): Submitted {
+    const { view } = this.#log;
+    const mark = this.#durableMark();
+    return {
+      ...this.#durableHardState(),
+      firstIndex: view.dummyIndex + 1,
+      lastIndex: view.last,
+      snapshotIndex: mark.snapshots[0]?.index ?? 0,
+      dummyTerm: view.dummyTag,
+      mark,
+    };
+  }
+
+  /**
+   * Removes snapshot files that neither the durable mark nor the submitted one names: older ones, and what a crash left
+   * unfinished. Called only when the mark is durable, so the newer is safe by then.
+   */
+  async #prune(): Promise<void> {
+    const kept = new Set([...this.#durableMark().snapshots, ...this.#submitted.mark.snapshots].map(snapshotName));
+    const names = await this.#disk.list(this.#dir).catch((): string[] => []);
+    for (const name of names) {
+      // Files under a temporary name are somebody's work in hand, but for those that were here before we were.
+      const unfinished = name.endsWith(".tmp") && this.#inLane === 0 && this.#staged === undefined && !this.#opened;
+      if (!isSnapshotName(name) || kept.has(name) || (name.endsWith(".tmp") && !unfinished)) continue;
+      // Space that could not be given back now is given back by the next prune.
+      await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
+    }
+    this.#opened = true;
+  }
+
+  #opened = false;
+}
+
+function cloneMetadata({ index, term, confState }: SnapshotMetadata): SnapshotMetadata {
+  return { index, term, confState: cloneConfState(confState) };
+}
+
+function withSnapshot(mark: StorageMark, metadata: SnapshotMetadata): StorageMark {
+  return { confState: metadata.confState, snapshots: [metadata, ...mark.snapshots].slice(0, MAX_KEPT_SNAPSHOTS) };
+}
+
+function checkOptions(dir: string, options: FileStorageOptions) {
+  const common = checkLogOptions(dir, options);
+  const { snapshotBytes = 64 * MIB, disk = new FileDisk() } = options;
+  if (!isCount(snapshotBytes)) throw invalidArgument("open: snapshotBytes", "an integer from 0", snapshotBytes);
+  if (typeof disk !== "object" || disk === null) throw invalidArgument("open: disk", "a Disk", disk);
+  return { ...common, snapshotBytes, disk };
+}

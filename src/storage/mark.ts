@@ -1,0 +1,153 @@
+// The mark: what a FileStorage restates in its log besides entries and HardState, namely the ConfState and the snapshots it
+// keeps. MessagePack by msgpackr, arrays only, by a closed schema: the shape is checked before msgpackr sees a byte, so
+// neither depth nor counts nor strange types of forged metadata reach it. HardState has 24 fixed bytes of its own.
+
+import { Packr } from "msgpackr";
+import { getU64, isCount, MAX_INDEX, putU64 } from "../base/bytes.js";
+import { StableLogError } from "../base/errors.js";
+import { type ConfState, emptyConfState, type HardState, type SnapshotMetadata } from "../raftpb/types.js";
+
+/** What the mark says. */
+export interface StorageMark {
+  /** The ConfState of the newest snapshot, or the one that bootstrapped the storage. */
+  readonly confState: ConfState;
+  /** The snapshots kept, newest first, at most two. */
+  readonly snapshots: readonly SnapshotMetadata[];
+}
+
+const MARK_VERSION = 1;
+const MAX_DEPTH = 5;
+const MAX_NODE_ID = 0xffffffffffffffffn;
+
+const packr = new Packr({ useRecords: false, int64AsType: "bigint" });
+
+/** The mark of a storage that has neither. */
+export function emptyMark(): StorageMark {
+  return { confState: emptyConfState(), snapshots: [] };
+}
+
+function packConfState(state: ConfState): unknown[] {
+  return [state.voters, state.learners, state.votersOutgoing, state.learnersNext, state.autoLeave];
+}
+
+/** The bytes of a mark. */
+export function encodeMark(mark: StorageMark): Uint8Array {
+  const snapshots = mark.snapshots.map(({ index, term, confState }) => [index, term, packConfState(confState)]);
+  return packr.pack([MARK_VERSION, packConfState(mark.confState), snapshots]);
+}
+
+/** The bytes of a snapshot's metadata, for the head of its file. */
+export function encodeMetadata({ index, term, confState }: SnapshotMetadata): Uint8Array {
+  return packr.pack([index, term, packConfState(confState)]);
+}
+
+/**
+ * Reads a mark; no bytes are an empty mark.
+ * @throws ERR_CORRUPT when they are anything but a mark; ERR_FORMAT_VERSION for a newer one.
+ */
+export function decodeMark(bytes: Uint8Array): StorageMark {
+  if (bytes.length === 0) return emptyMark();
+  const value = unpack(bytes);
+  if (!Array.isArray(value)) throw malformed();
+  if (typeof value[0] === "number" && value[0] > MARK_VERSION) {
+    throw new StableLogError(
+      "ERR_FORMAT_VERSION",
+      `read storage mark: version ${value[0]}, this code reads ${MARK_VERSION}`,
+    );
+  }
+  const [version, confState, snapshots] = value as unknown[];
+  if (version !== MARK_VERSION || value.length !== 3) throw malformed();
+  if (!Array.isArray(snapshots) || snapshots.length > 2) throw malformed();
+  return { confState: confStateOf(confState), snapshots: snapshots.map(metadataOf) };
+}
+
+/**
+ * Reads a snapshot's metadata.
+ * @throws ERR_CORRUPT.
+ */
+export function decodeMetadata(bytes: Uint8Array): SnapshotMetadata {
+  return metadataOf(unpack(bytes));
+}
+
+function metadataOf(value: unknown): SnapshotMetadata {
+  if (!Array.isArray(value) || value.length !== 3) throw malformed();
+  const [index, term, confState] = value as unknown[];
+  if (!isCount(index) || index > MAX_INDEX || !isCount(term) || term > MAX_INDEX) throw malformed();
+  return { index, term, confState: confStateOf(confState) };
+}
+
+function confStateOf(value: unknown): ConfState {
+  if (!Array.isArray(value) || value.length !== 5) throw malformed();
+  const [voters, learners, votersOutgoing, learnersNext, autoLeave] = value as unknown[];
+  if (typeof autoLeave !== "boolean") throw malformed();
+  return {
+    voters: nodeIds(voters),
+    learners: nodeIds(learners),
+    votersOutgoing: nodeIds(votersOutgoing),
+    learnersNext: nodeIds(learnersNext),
+    autoLeave,
+  };
+}
+
+function nodeIds(value: unknown): bigint[] {
+  if (!Array.isArray(value)) throw malformed();
+  return value.map((id: unknown) => {
+    if (typeof id !== "bigint" || id < 0n || id > MAX_NODE_ID) throw malformed();
+    return id;
+  });
+}
+
+function malformed(cause?: unknown): StableLogError {
+  return new StableLogError("ERR_CORRUPT", "read storage mark: not of the form that was written", { cause });
+}
+
+function unpack(bytes: Uint8Array): unknown {
+  if (scan(bytes, 0, 0) !== bytes.length) throw malformed();
+  try {
+    return packr.unpack(bytes);
+  } catch (cause) {
+    throw malformed(cause);
+  }
+}
+
+/**
+ * The offset after the MessagePack value at `at`, -1 when it is none of the few kinds that marks are made of: arrays that
+ * can fit into the bytes left, unsigned integers, int64, float64, booleans.
+ */
+function scan(bytes: Uint8Array, at: number, depth: number): number {
+  const type = bytes[at];
+  if (type === undefined || depth > MAX_DEPTH) return -1;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let next: number;
+  let count = 0;
+  if (type < 0x80 || type === 0xc2 || type === 0xc3) next = at + 1;
+  else if (type === 0xcc) next = at + 2;
+  else if (type === 0xcd) next = at + 3;
+  else if (type === 0xce) next = at + 5;
+  else if (type === 0xcb || type === 0xcf || type === 0xd3) next = at + 9;
+  else if (type >= 0x90 && type < 0xa0) {
+    next = at + 1;
+    count = type - 0x90;
+  } else if (type === 0xdc && at + 3 <= bytes.length) {
+    next = at + 3;
+    count = view.getUint16(at + 1);
+  } else if (type === 0xdd && at + 5 <= bytes.length) {
+    next = at + 5;
+    count = view.getUint32(at + 1);
+  } else return -1;
+  if (count > bytes.length - next) return -1;
+  for (; count > 0 && next >= 0; count--) next = scan(bytes, next, depth + 1);
+  return next > bytes.length ? -1 : next;
+}
+
+/** Writes a HardState as term u64, vote u64, commit u64. */
+export function putHardState(view: DataView, at: number, state: HardState): void {
+  putU64(view, at, state.term);
+  view.setBigUint64(at + 8, state.vote, true);
+  putU64(view, at + 16, state.commit);
+}
+
+/** Reads what putHardState() wrote. */
+export function getHardState(view: DataView, at: number): HardState {
+  return { term: getU64(view, at), vote: view.getBigUint64(at + 8, true), commit: getU64(view, at + 16) };
+}

@@ -1,0 +1,31 @@
+// How the system's errors become coded ones. One place, so that every room above disk/ says the same of the same errno.
+
+import { type ErrorCode, type ErrorDetail, errnoOf, StableLogError } from "../base/errors.js";
+
+const NO_SPACE = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+const NO_WRITING = new Set(["EROFS", "EACCES", "EPERM", "ERR_ACCESS_DENIED"]);
+
+/**
+ * An error of making room or of housekeeping: ERR_NO_SPACE for ENOSPC, EDQUOT and EFBIG, ERR_IO for the rest. A coded
+ * error goes through as it is.
+ */
+export function spaceError(action: string, cause: unknown, detail: ErrorDetail = {}): StableLogError {
+  return coded(NO_SPACE.has(errnoOf(cause) ?? "") ? "ERR_NO_SPACE" : "ERR_IO", action, cause, detail);
+}
+
+/** An error of opening: ERR_READ_ONLY where writing is not allowed, else as spaceError(). */
+export function openError(action: string, cause: unknown, detail: ErrorDetail = {}): StableLogError {
+  if (NO_WRITING.has(errnoOf(cause) ?? "")) return coded("ERR_READ_ONLY", action, cause, detail);
+  return spaceError(action, cause, detail);
+}
+
+/** An error of reading: ERR_READ. */
+export function readError(action: string, cause: unknown, detail: ErrorDetail = {}): StableLogError {
+  return coded("ERR_READ", action, cause, detail);
+}
+
+function coded(code: ErrorCode, action: string, cause: unknown, detail: ErrorDetail): StableLogError {
+  if (cause instanceof StableLogError) return cause;
+  const what = errnoOf(cause) ?? (cause instanceof Error ? cause.message : String(cause));
+  return new StableLogError(code, `${action}: ${what}`, { ...detail, cause });
+}

@@ -1,0 +1,196 @@
+// LogView: what a log holds, as frames say it. log.ts applies each frame to it when the frame is durable, recovery.ts when
+// it has decided that the frame counts; both through apply(), so that a log means the same before and after a crash.
+//
+// LogSegment: one segment file and what its records are to the log.
+
+import { equalBytes } from "../base/bytes.js";
+import * as f from "./format.js";
+import { emptyPart, type Part, readPart, recordTag, type SegmentIdentity, segmentIdentity } from "./frame.js";
+import type { RecordCache } from "./record-cache.js";
+import { SegmentIndex } from "./segment-index.js";
+import { segmentName } from "./segment-name.js";
+
+/** `from` of a segment that holds no record of the log. */
+export const NO_RECORDS = Number.POSITIVE_INFINITY;
+
+/** A segment of the log, and where its records stand. */
+export interface LogSegment {
+  readonly generation: number;
+  readonly name: string;
+  readonly identity: SegmentIdentity;
+  /** Zero-filled bytes it was begun with. */
+  readonly capacity: number;
+  /** Last index of the log when this segment began. */
+  readonly base: number;
+  /**
+   * The lowest index of the log that stands here; NO_RECORDS when none does. Invariant: at this segment's end, every index
+   * from `from` up to the log's last stands here, because a log is only ever cut at its end and appended to.
+   */
+  from: number;
+  /** Offset after the last frame that counts. */
+  end: number;
+  /** Sequence and header crc of that frame. */
+  sequence: number;
+  chain: number;
+  /** Undefined until it is first needed. */
+  index: SegmentIndex | undefined;
+  /** Generation of the segment before, 0 for none. */
+  readonly previous: number;
+}
+
+/** A segment that is about to be written or read. */
+export function newSegment(
+  logId: Uint8Array,
+  generation: number,
+  capacity: number,
+  base: number,
+  previous: number,
+): LogSegment {
+  return {
+    generation,
+    name: segmentName(generation),
+    identity: segmentIdentity(logId, generation),
+    capacity,
+    base,
+    from: NO_RECORDS,
+    end: 0,
+    sequence: 0,
+    chain: 0,
+    index: new SegmentIndex(),
+    previous,
+  };
+}
+
+/**
+ * True when the log needs no segment before this one: everything above the dummy stands here or later. Recovery walks
+ * links back by the same rule that compaction releases segments by.
+ */
+export function isOldestNeeded(segment: Pick<LogSegment, "from" | "base">, dummyIndex: number): boolean {
+  return segment.from <= dummyIndex + 1 || segment.base <= dummyIndex;
+}
+
+export class LogView {
+  /** Everything up to here is compacted away; its tag is still known. 0 before the first compaction. */
+  dummyIndex = 0;
+  dummyTag = 0;
+  /** Last index held; dummyIndex when there are no records. */
+  last = 0;
+  /** The newest state and mark, opaque; all zero and empty before the first. */
+  readonly state: Uint8Array = new Uint8Array(f.STATE_BYTES);
+  mark: Uint8Array = new Uint8Array(0);
+  /** Counts the changes of `state` and of `mark`, so that who decodes them knows when to. */
+  stateVersion = 0;
+  markVersion = 0;
+  readonly #part: Part = emptyPart();
+
+  /**
+   * Applies the checked frame at `at` of `bytes`, which stands at `offset` of `segment`. Its records go into the segment's
+   * index and, when they were held there at `heldAt` (where bytes[0] went), into the cache. False when the frame's fields
+   * contradict each other or the log; the view is then half changed and of no further use.
+   */
+  apply(
+    bytes: Uint8Array,
+    view: DataView,
+    at: number,
+    offset: number,
+    segment: LogSegment,
+    cache?: RecordCache<unknown>,
+    heldAt = -1,
+  ): boolean {
+    const part = this.#part;
+    if (!readPart(view, at, part)) return false;
+    const { flags } = part;
+    if ((flags & f.F_RESET) !== 0) {
+      this.dummyIndex = part.baseIndex;
+      this.dummyTag = part.baseTag;
+      this.last = part.baseIndex;
+      segment.from = part.baseIndex + 1;
+      segment.index?.clear();
+      cache?.clear();
+    }
+    if ((flags & f.F_RECORDS) !== 0) {
+      const { first, count } = part;
+      if (first > this.last + 1 || first <= this.dummyIndex) return false;
+      if (first < segment.from) segment.from = first;
+      if (first <= this.last) {
+        segment.index?.cut(first);
+        cache?.cut(first);
+      }
+      this.last = first + count - 1;
+      const index = segment.index;
+      if (count > 0 && index !== undefined) {
+        index.addTag(first, part.tag);
+        if (part.blocks === 0) {
+          index.addPlace(first, offset, false);
+          if ((flags & f.F_MIXED) !== 0 && !addTags(view, part.recordsAt, part.recordsEnd, first, index)) return false;
+          if (heldAt >= 0) cache?.run(heldAt + part.recordsAt, heldAt + part.recordsEnd, first, count);
+        } else if (!this.#applyBlocks(view, at, offset, index, cache, heldAt)) {
+          return false;
+        }
+      }
+      if (heldAt < 0) cache?.clear();
+    }
+    if ((flags & f.F_COMPACT) !== 0) {
+      if (part.baseIndex < this.dummyIndex || part.baseIndex > this.last) return false;
+      this.dummyIndex = part.baseIndex;
+      this.dummyTag = part.baseTag;
+      cache?.release(part.baseIndex);
+    }
+    if ((flags & f.F_STATE) !== 0) {
+      for (let i = 0; i < f.STATE_BYTES; i++) this.state[i] = bytes[part.stateAt + i] as number;
+      this.stateVersion++;
+    }
+    if ((flags & f.F_MARK) !== 0) {
+      const mark = bytes.slice(part.markAt, part.markAt + part.markBytes);
+      if (!equalBytes(mark, this.mark)) {
+        this.mark = mark;
+        this.markVersion++;
+      }
+    }
+    return true;
+  }
+
+  #applyBlocks(
+    view: DataView,
+    at: number,
+    offset: number,
+    index: SegmentIndex,
+    cache: RecordCache<unknown> | undefined,
+    heldAt: number,
+  ): boolean {
+    const part = this.#part;
+    let block = part.recordsAt;
+    let first = part.first;
+    const last = part.first + part.count;
+    for (let i = 0; i < part.blocks; i++) {
+      const recordBytes = view.getUint32(part.directoryAt + i * f.DIRECTORY_BYTES, true);
+      const records = block + f.BLOCK_BYTES;
+      const end = records + recordBytes;
+      const nextBlock = block + f.BLOCK_BYTES + Math.ceil(recordBytes / 8) * 8;
+      if (nextBlock > part.recordsEnd) return false;
+      const next = i + 1 === part.blocks ? last : firstOfBlock(view, nextBlock);
+      if (firstOfBlock(view, block) !== first || !(next > first && next <= last)) return false;
+      index.addPlace(first, offset + block - at, true);
+      if ((part.flags & f.F_MIXED) !== 0 && !addTags(view, records, end, first, index)) return false;
+      if (heldAt >= 0) cache?.run(heldAt + records, heldAt + end, first, next - first);
+      first = next;
+      block = nextBlock;
+    }
+    return block === part.recordsEnd;
+  }
+}
+
+function firstOfBlock(view: DataView, block: number): number {
+  return view.getUint32(block + f.B_FIRST + 4, true) * 4294967296 + view.getUint32(block + f.B_FIRST, true);
+}
+
+/** Notes the tag of every record in [at, end); false when they do not fill it. */
+function addTags(view: DataView, at: number, end: number, first: number, index: SegmentIndex): boolean {
+  let record = first;
+  let p = at;
+  while (p + f.RECORD_BYTES <= end) {
+    index.addTag(record++, recordTag(view, p));
+    p += f.RECORD_BYTES + view.getUint32(p + f.R_DATA_BYTES, true);
+  }
+  return p === end;
+}

@@ -1,0 +1,1202 @@
+// Log: the engine. It puts frames into segments, groups of them with one write and one sync; keeps the indexes and the
+// cache that reads answer from; begins, finishes and releases segments; and poisons itself when a write or sync of the log
+// fails. Wal (records, LSNs) and FileStorage (raft's entries) are both thin over it. It knows bytes and tags, no terms and
+// no votes.
+//
+// The path of a save:  begin(shape) -> PartWriter.record()... -> submit()           encoded and checksummed, in a Group
+//                      GroupCommit  -> commit() -> #append() or #beginSegment()     stamped, written, synced
+//                      #published() -> LogView.apply()                              readable; then the promise resolves
+//
+// Visibility: `view` and reads show what is durable (with sync off: what is written), never what is queued.
+
+import { assert } from "../base/assert.js";
+import { equalBytes, putU64, viewOf } from "../base/bytes.js";
+import { nowMs } from "../base/clock.js";
+import { crc32 } from "../base/crc32.js";
+import { errnoOf, StableLogError } from "../base/errors.js";
+import { type Disk, type DiskFile, type DiskLock, joinPath } from "../disk/disk.js";
+import * as f from "./format.js";
+import {
+  checkFrame,
+  emptyPart,
+  emptyShape,
+  type FrameVerdict,
+  frameBytes,
+  frameBytesAt,
+  type PartShape,
+  PartWriter,
+  partBytesMax,
+  readPart,
+  recordKind,
+  recordTag,
+  stampFrame,
+} from "./frame.js";
+import { type Group, GroupCommit, type GroupSink } from "./group-commit.js";
+import { openError, readError, spaceError } from "./io-error.js";
+import { isOldestNeeded, type LogSegment, LogView, NO_RECORDS, newSegment } from "./log-view.js";
+import { type Materialize, RecordCache } from "./record-cache.js";
+import {
+  type CarriedTail,
+  judgeDirectory,
+  type Recovered,
+  Recovery,
+  type RecoveryOptions,
+  type RecoveryReport,
+} from "./recovery.js";
+import { SegmentIndex } from "./segment-index.js";
+import { indexName, STATE_NAME } from "./segment-name.js";
+import { SegmentPipeline } from "./segment-pipeline.js";
+import { createState, StateFile } from "./state-file.js";
+import { SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
+
+export type SyncOption = "auto" | "inline" | "worker" | "off";
+
+export interface LogOptions<T> {
+  readonly disk: Disk;
+  readonly create: boolean;
+  readonly readOnly: boolean;
+  readonly metadata: Uint8Array | undefined;
+  readonly segmentBytes: number;
+  readonly cacheBytes: number;
+  readonly maxPendingBytes: number;
+  readonly sync: SyncOption;
+  readonly onAmbiguousTail: "refuse" | "drop";
+  /** Names that the storage above gives its own files. */
+  readonly isOwnName: (name: string) => boolean;
+  /** Makes the owner's object of a record. */
+  readonly materialize: Materialize<T>;
+  /** Called when queued saves were rejected: what was submitted and is not in `view` will never be. */
+  readonly onRejected: () => void;
+}
+
+/** Counters and settings of an open log. */
+export interface LogStats {
+  /** Saves that resolved. */
+  readonly saves: number;
+  /** Records saved. */
+  readonly entries: number;
+  /** Bytes written to segments, heads included, zeros not. */
+  readonly bytes: number;
+  /** write calls to segments. */
+  readonly writes: number;
+  /** syncs of segments. */
+  readonly syncs: number;
+  /** Which engine syncs now; `off` means that nothing is synced and a power cut loses what was saved. */
+  readonly engine: "inline" | "worker" | "off";
+  readonly syncMs: { readonly p50: number; readonly p99: number };
+  readonly segments: number;
+  readonly spareBytes: number;
+  readonly cacheBytes: number;
+  readonly indexBytes: number;
+  readonly state: "open" | "poisoned" | "closed";
+}
+
+/** Writes larger than this leave the event loop to others under `auto`: they take milliseconds. */
+const LARGE_GROUP_BYTES = 4 * 1024 * 1024;
+const MAX_GROUP_BYTES = 8 * 1024 * 1024;
+const READ_CHUNK_BYTES = 256 * 1024;
+/** File handles kept open for cold reads. */
+const MAX_READERS = 64;
+const EMPTY = new Uint8Array(0);
+
+/** The segment being written. */
+interface Active {
+  readonly segment: LogSegment;
+  readonly file: DiskFile;
+  /** Written bytes that no sync has covered. */
+  unsynced: boolean;
+}
+
+/** A failed write or sync of the log itself. */
+class Poison {
+  readonly cause: unknown;
+  readonly maybeDurable: boolean;
+
+  constructor(cause: unknown, maybeDurable: boolean) {
+    this.cause = cause;
+    this.maybeDurable = maybeDurable;
+  }
+}
+
+export class Log<T> implements GroupSink {
+  readonly #disk: Disk;
+  readonly #dir: string;
+  readonly #options: LogOptions<T>;
+  readonly #lock: DiskLock | undefined;
+  readonly #logId: Uint8Array;
+  /** The owner's bytes, as they were given when the log was created. */
+  readonly metadata: Uint8Array;
+  readonly recovery: RecoveryReport;
+  /** What is durable. */
+  readonly view: LogView;
+  readonly #stateFile: StateFile | undefined;
+  readonly #pipeline: SegmentPipeline;
+  readonly #commit: GroupCommit;
+  readonly #cache: RecordCache<T>;
+  readonly #writer = new PartWriter();
+  #group: Group | undefined;
+
+  /** Ascending; the last one is the newest. Older ones the log no longer needs stay until they are removed. */
+  readonly #segments: LogSegment[];
+  /** The segments that hold records, each up to where the next one begins; undefined when it must be worked out again. */
+  #live: LogSegment[] | undefined;
+  #active: Active | undefined;
+  #nextGeneration: number;
+  /** The newest segment of an earlier run has only zeros behind its end. */
+  #foundZeroTail: boolean;
+  /** Sequence of the last frame known synced. */
+  #durable: number;
+
+  #engine: "inline" | "worker" | "off";
+  #status: "open" | "closing" | "poisoned" | "closed" = "open";
+  #poison: unknown;
+  #closing: Promise<void> | undefined;
+  /** Finishing and releasing segments: after one another, awaited by close(). */
+  #housekeeping: Promise<void> = Promise.resolve();
+  readonly #readers = new Map<number, DiskFile>();
+  readonly #syncTimes = new SyncTimes();
+  #saves = 0;
+  #entries = 0;
+  #bytes = 0;
+  #writes = 0;
+  #syncs = 0;
+
+  private constructor(
+    dir: string,
+    options: LogOptions<T>,
+    lock: DiskLock | undefined,
+    recovered: Recovered,
+    stateFile: StateFile | undefined,
+    recovery: RecoveryReport,
+  ) {
+    this.#disk = options.disk;
+    this.#dir = dir;
+    this.#options = options;
+    this.#lock = lock;
+    this.#logId = recovered.state.logId;
+    this.metadata = recovered.state.metadata;
+    this.recovery = recovery;
+    this.view = recovered.view;
+    this.#stateFile = stateFile;
+    this.#segments = recovered.segments;
+    this.#nextGeneration = recovered.nextGeneration;
+    this.#foundZeroTail = recovered.zeroTail;
+    this.#durable = recovered.segments.at(-1)?.sequence ?? 0;
+    this.#engine = chooseEngine(options, recovered.syncMs);
+    this.#cache = new RecordCache(options.cacheBytes, options.materialize);
+    this.#pipeline = new SegmentPipeline(options.disk, dir, options.sync !== "off");
+    this.#commit = new GroupCommit(this, Math.min(MAX_GROUP_BYTES, Math.ceil(options.segmentBytes / 4)));
+  }
+
+  /** Opens the log in `dir`, or makes one; see FileStorage.open() for what it throws. */
+  static async open<T>(dir: string, options: LogOptions<T>): Promise<Log<T>> {
+    const started = nowMs();
+    const { disk, readOnly } = options;
+    const recoveryOptions: RecoveryOptions = {
+      create: options.create,
+      readOnly,
+      onAmbiguousTail: options.onAmbiguousTail,
+      isOwnName: options.isOwnName,
+    };
+    let names: string[];
+    try {
+      names = await listOrMake(disk, dir, recoveryOptions);
+    } catch (error) {
+      throw openError(`open log ${dir}`, error);
+    }
+    judgeDirectory(dir, names, recoveryOptions);
+    if (readOnly) return Log.#look(dir, options, recoveryOptions, started);
+    let lock: DiskLock;
+    try {
+      lock = await disk.lock(dir);
+    } catch (error) {
+      throw openError(`lock log ${dir}`, error);
+    }
+    try {
+      return await Log.#openLocked(dir, options, recoveryOptions, lock, started);
+    } catch (error) {
+      await lock.release().catch(() => {});
+      throw openError(`open log ${dir}`, error);
+    }
+  }
+
+  static async #openLocked<T>(
+    dir: string,
+    options: LogOptions<T>,
+    recoveryOptions: RecoveryOptions,
+    lock: DiskLock,
+    started: number,
+  ): Promise<Log<T>> {
+    const { disk, metadata } = options;
+    let names = await disk.list(dir);
+    let created = false;
+    const createMs: number[] = [];
+    if (judgeDirectory(dir, names, recoveryOptions) === "create") {
+      const before = nowMs();
+      await createState(disk, dir, newLogId(disk), metadata ?? EMPTY);
+      // Two syncs, the file's and the directory's; the smaller half is the better guess of what one of them costs.
+      createMs.push((nowMs() - before) / 2);
+      created = true;
+      names = await disk.list(dir);
+    }
+    const recovered = await new Recovery(disk, dir, recoveryOptions, nowMs).run(names);
+    checkOwner(dir, metadata, recovered.state.metadata);
+    recovered.syncMs.push(...createMs);
+    const stateFile = new StateFile(disk, await disk.open(joinPath(dir, STATE_NAME), "write"), recovered.state);
+    const log = new Log(dir, options, lock, recovered, stateFile, report(recovered, created, nowMs() - started));
+    try {
+      if (recovered.carry !== undefined) await log.#carryOver(recovered.carry);
+      await log.#remove(recovered.remove);
+    } catch (error) {
+      await log.#active?.file.close().catch(() => {});
+      await stateFile.abandon().catch(() => {});
+      throw error;
+    }
+    return log;
+  }
+
+  /** Opens for looking only. A running log changes under the eye, so what contradicts itself is looked at again. */
+  static async #look<T>(
+    dir: string,
+    options: LogOptions<T>,
+    recoveryOptions: RecoveryOptions,
+    started: number,
+  ): Promise<Log<T>> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const recovered = await new Recovery(options.disk, dir, recoveryOptions, nowMs).run(
+          await options.disk.list(dir),
+        );
+        checkOwner(dir, options.metadata, recovered.state.metadata);
+        return new Log(dir, options, undefined, recovered, undefined, report(recovered, false, nowMs() - started));
+      } catch (error) {
+        const code = errnoOf(error);
+        const moved = code === "ENOENT" || code === "ERR_CORRUPT" || code === "ERR_GAP";
+        if (!moved || attempt === 5) throw readError(`open log ${dir} to read`, error);
+      }
+    }
+  }
+
+  /** "open" until a failed write or sync ("poisoned") or close(). */
+  get status(): "open" | "closing" | "poisoned" | "closed" {
+    return this.#status;
+  }
+
+  get dir(): string {
+    return this.#dir;
+  }
+
+  get readOnly(): boolean {
+    return this.#options.readOnly;
+  }
+
+  /**
+   * The error that a write would be rejected with now, undefined when the log takes writes.
+   * `action` is what the caller was about to do.
+   */
+  refusal(action: string): StableLogError | undefined {
+    switch (this.#status) {
+      case "open":
+        if (!this.#options.readOnly) return undefined;
+        return new StableLogError("ERR_READ_ONLY", `${action}: the log was opened read-only`);
+      case "poisoned":
+        return poisonError(action, this.#poison, false);
+      default:
+        return new StableLogError("ERR_CLOSED", `${action}: the log is closed`);
+    }
+  }
+
+  /** @throws ERR_CLOSED once close() was called. */
+  assertReadable(action: string): void {
+    if (this.#closing !== undefined) throw new StableLogError("ERR_CLOSED", `${action}: the log is closed`);
+  }
+
+  // ---- writing
+
+  /**
+   * Starts a save of this shape. The caller fills in state and records with the writer that this returns, and then calls
+   * submit(), in the same turn.
+   * @throws ERR_TOO_LARGE when the save is above 1 GiB, or would take the queue above maxPendingBytes.
+   */
+  begin(shape: PartShape): PartWriter {
+    const bytes = frameBytes(partBytesMax(shape));
+    if (bytes > f.MAX_SAVE_BYTES) {
+      throw new StableLogError("ERR_TOO_LARGE", `save ${bytes} bytes: a save is at most ${f.MAX_SAVE_BYTES}`);
+    }
+    const pending = this.#commit.pendingBytes;
+    if (pending > 0 && pending + bytes > this.#options.maxPendingBytes) {
+      throw new StableLogError(
+        "ERR_TOO_LARGE",
+        `save ${bytes} bytes: ${pending} are queued and maxPendingBytes is ${this.#options.maxPendingBytes}`,
+      );
+    }
+    const group = this.#commit.reserve(bytes);
+    this.#group = group;
+    const bodyAt = group.used + f.HEADER_BYTES;
+    this.#writer.begin(group.bytes, group.view, bodyAt, bodyAt, shape);
+    return this.#writer;
+  }
+
+  /** Queues the save that begin() started. `mustSync` false lets it resolve when it is written. */
+  submit(mustSync: boolean, records: number): Promise<void> {
+    const group = this.#group as Group;
+    const end = this.#writer.end();
+    this.#entries += records;
+    return this.#commit.join(group, end - group.used, mustSync);
+  }
+
+  /** Makes the saves from here on wait for `gate`; when it rejects they are rejected with its error. */
+  gate(gate: Promise<void>): void {
+    this.#commit.gate(gate);
+  }
+
+  /** Resolves when all saves so far have, rejects when one of them is rejected. */
+  settled(): Promise<void> {
+    return this.#commit.settled();
+  }
+
+  /**
+   * Looks the queue through, newest save first, for what becomes of record `index`: its tag, "cut" when it is cut off,
+   * undefined when the queue leaves it as it is in `view`.
+   */
+  queuedTag(index: number): number | "cut" | undefined {
+    const part = emptyPart();
+    const groups = this.#commit.queued;
+    for (let g = groups.length - 1; g >= 0; g--) {
+      const { view, used } = groups[g] as Group;
+      const frames: number[] = [];
+      for (let at = 0; at < used; at += frameBytesAt(view, at)) frames.push(at);
+      for (const at of frames.reverse()) {
+        if (!readPart(view, at, part)) continue;
+        if ((part.flags & f.F_COMPACT) !== 0 && part.baseIndex === index) return part.baseTag;
+        if ((part.flags & f.F_RECORDS) !== 0 && index >= part.first) {
+          return index < part.first + part.count ? tagInPart(view, part, index) : "cut";
+        }
+        if ((part.flags & f.F_RESET) !== 0) return part.baseIndex === index ? part.baseTag : "cut";
+      }
+    }
+    return undefined;
+  }
+
+  // ---- GroupSink
+
+  allocate(bytes: number): Uint8Array {
+    return this.#disk.allocate(bytes);
+  }
+
+  commit(group: Group): Promise<void> | undefined {
+    if (group.used === 0) return undefined;
+    const active = this.#active;
+    if (active === undefined || active.segment.end + group.used > active.segment.capacity) {
+      return this.#commitInNewSegment(group);
+    }
+    const sync = group.mustSync && this.#engine !== "off";
+    const written = this.#write(active, group, sync);
+    if (typeof written === "number") {
+      this.#written(active, group, sync, written);
+      return undefined;
+    }
+    return written.then((ms) => this.#written(active, group, sync, ms));
+  }
+
+  failed(error: unknown): { group: unknown; queued: unknown } {
+    if (error instanceof Poison) {
+      this.#status = "poisoned";
+      this.#poison = error.cause;
+      this.#options.onRejected();
+      return {
+        group: poisonError("save", error.cause, error.maybeDurable),
+        queued: poisonError("save", error.cause, false),
+      };
+    }
+    this.#options.onRejected();
+    return { group: error, queued: error };
+  }
+
+  /** Writes the group at the end of the segment, and syncs it; gives the ms that took, or a promise of it. */
+  #write(active: Active, group: Group, sync: boolean): number | Promise<number> {
+    const { segment, file } = active;
+    this.#stamp(group, segment);
+    if (this.#engine === "worker" || this.#large(group)) {
+      const started = nowMs();
+      const written = sync
+        ? file.commit(group.bytes, 0, group.used, segment.end)
+        : file.writeLater(group.bytes, 0, group.used, segment.end, false);
+      return written.then(
+        () => nowMs() - started,
+        (error: unknown) => {
+          throw new Poison(error, true);
+        },
+      );
+    }
+    try {
+      file.write(group.bytes, 0, group.used, segment.end);
+    } catch (error) {
+      throw new Poison(error, bytesWritten(error) > 0);
+    }
+    if (!sync) return 0;
+    const started = nowMs();
+    try {
+      file.sync();
+    } catch (error) {
+      throw new Poison(error, true);
+    }
+    return nowMs() - started;
+  }
+
+  #large(group: Group): boolean {
+    return this.#options.sync === "auto" && group.used > LARGE_GROUP_BYTES;
+  }
+
+  /** Gives every frame of the group its place at the end of `segment`. */
+  #stamp(group: Group, segment: LogSegment): void {
+    const { bytes, view, used } = group;
+    const { identity } = segment;
+    let { sequence, chain } = segment;
+    for (let at = 0; at < used; at += frameBytesAt(view, at)) {
+      const offset = segment.end + at;
+      chain = stampFrame(bytes, view, at, f.KIND_FRAME, identity, ++sequence, this.#durable, offset, chain);
+    }
+  }
+
+  /** The group is on disk: its effects become readable. */
+  #written(active: Active, group: Group, synced: boolean, syncMs: number): void {
+    const { segment } = active;
+    const { bytes, view, used } = group;
+    const held = this.#cache.hold(bytes, used);
+    const { from } = segment;
+    let at = 0;
+    for (; at < used; at += frameBytesAt(view, at)) {
+      const sound = this.view.apply(bytes, view, at, segment.end + at, segment, this.#cache, held);
+      assert(sound, `frame at ${segment.end + at} of ${segment.name} contradicts the log`);
+      segment.sequence++;
+      segment.chain = view.getUint32(at + f.H_CRC, true);
+    }
+    if (segment.from !== from) this.#live = undefined;
+    segment.end += used;
+    this.#saves += group.saves;
+    this.#bytes += used;
+    this.#writes++;
+    if (synced) {
+      this.#synced(active, syncMs);
+      this.#note(segment);
+    } else {
+      active.unsynced = true;
+    }
+    this.#pipeline.advance(segment.end / segment.capacity, this.#nextCapacity());
+  }
+
+  #synced(active: Active, ms: number): void {
+    const { segment } = active;
+    active.unsynced = false;
+    this.#durable = segment.sequence;
+    this.#syncs++;
+    this.#syncTimes.note(ms);
+    if (this.#engine === "inline" && this.#options.sync === "auto" && this.#syncTimes.slow) this.#engine = "worker";
+  }
+
+  #note({ generation, end, sequence, chain }: LogSegment): void {
+    if (this.#engine === "worker") this.#stateFile?.noteLater(generation, end, sequence, chain);
+    else this.#stateFile?.note(generation, end, sequence, chain);
+  }
+
+  // ---- segments
+
+  #nextCapacity(): number {
+    const newest = this.#segments.at(-1);
+    // Doubles with what was really written, so that a log which is opened often and written little stays small.
+    const wanted = newest === undefined ? 0 : 2 * newest.end;
+    let capacity = f.FIRST_SEGMENT_BYTES;
+    while (capacity < wanted) capacity *= 2;
+    return Math.min(capacity, this.#options.segmentBytes);
+  }
+
+  async #commitInNewSegment(group: Group): Promise<void> {
+    const active = await this.#beginSegment(group.used, undefined);
+    // The head is synced with the first group whatever that asks for: STATE may name it only then.
+    const sync = this.#engine !== "off";
+    const ms = await this.#write(active, group, sync);
+    await this.#name(active);
+    this.#written(active, group, sync, ms);
+  }
+
+  /** A sync off the event loop, of everything written to the segment so far. */
+  async #syncNow(active: Active, started: number): Promise<void> {
+    try {
+      await active.file.writeLater(EMPTY, 0, 0, 0, true);
+    } catch (error) {
+      throw new Poison(error, true);
+    }
+    this.#synced(active, nowMs() - started);
+  }
+
+  /** Names a begun segment in STATE; from here on what is in it may be acknowledged. */
+  async #name(active: Active): Promise<void> {
+    const before = this.#segments.at(-2);
+    try {
+      await this.#stateFile?.name(active.segment.generation);
+    } catch (error) {
+      throw new Poison(error, true);
+    }
+    if (before !== undefined) this.#finishLater(before);
+  }
+
+  /**
+   * Begins a segment with room for `bytes` after its head: takes a zero-filled file, gives it its name, makes that durable,
+   * and writes the head (which carries a recovered tail when there is one). Not synced and not named in STATE yet.
+   */
+  async #beginSegment(bytes: number, carry: CarriedTail | undefined): Promise<Active> {
+    const previous = this.#active;
+    if (previous?.unsynced === true && this.#engine !== "off") await this.#syncNow(previous, nowMs());
+    const generation = this.#nextGeneration;
+    const newest = this.#segments.at(-1);
+    const base = carry?.base ?? this.view.last;
+    const head = this.#encodeHead(generation, newest, carry, bytes, base);
+    const segment = newSegment(this.#logId, generation, head.capacity, base, newest?.generation ?? 0);
+    const file = await this.#makeSegmentFile(segment);
+    this.#nextGeneration = generation + 1;
+    const { sequence, chain } = newest ?? { sequence: 0, chain: 0 };
+    segment.sequence = sequence + 1;
+    segment.chain = stampFrame(
+      head.bytes,
+      viewOf(head.bytes),
+      0,
+      f.KIND_HEAD,
+      segment.identity,
+      segment.sequence,
+      this.#durable,
+      0,
+      chain,
+    );
+    try {
+      await file.writeLater(head.bytes, 0, head.used, 0, false);
+    } catch (error) {
+      throw new Poison(error, true);
+    }
+    this.#bytes += head.used;
+    this.#writes++;
+    // A head says what the log is already; only its records have places to note, and the view has them by now.
+    const scratch = new LogView();
+    scratch.dummyIndex = this.view.dummyIndex;
+    scratch.last = base;
+    assert(
+      scratch.apply(head.bytes, viewOf(head.bytes), 0, 0, segment),
+      `the head of ${segment.name} contradicts the log`,
+    );
+    segment.end = head.used;
+    const active: Active = { segment, file, unsynced: true };
+    this.#segments.push(segment);
+    this.#live = undefined;
+    this.#active = active;
+    if (previous !== undefined) this.#readers.set(previous.segment.generation, previous.file);
+    return active;
+  }
+
+  /** A file with the segment's name, zero-filled and durable as such. Failing here is no failure of the log. */
+  async #makeSegmentFile(segment: LogSegment): Promise<DiskFile> {
+    const { name, capacity } = segment;
+    const action = `make segment ${name}`;
+    let file: DiskFile;
+    try {
+      file = await this.#pipeline.take(capacity);
+    } catch (error) {
+      throw spaceError(action, error, { file: name });
+    }
+    const path = joinPath(this.#dir, name);
+    try {
+      await this.#pipeline.rename(path);
+      await this.#disk.syncDir(this.#dir);
+      return file;
+    } catch (error) {
+      // A name whose directory failed to sync is never used again: a second sync could lie about it.
+      this.#nextGeneration = segment.generation + 1;
+      await file.close().catch(() => {});
+      await this.#disk.unlink(path).catch(() => {});
+      throw spaceError(action, error, { file: name });
+    }
+  }
+
+  #encodeHead(
+    generation: number,
+    newest: LogSegment | undefined,
+    carry: CarriedTail | undefined,
+    bytes: number,
+    base: number,
+  ): { bytes: Uint8Array; used: number; capacity: number } {
+    const shape = emptyShape();
+    shape.hasState = true;
+    shape.mark = this.view.mark;
+    if (carry?.cut === true) {
+      shape.hasRecords = true;
+      shape.first = carry.first;
+      shape.count = carry.recordsAt.length;
+      shape.dataBytes = carry.dataBytes;
+    }
+    const most = frameBytes(f.LINK_BYTES + partBytesMax(shape));
+    const target = this.#disk.allocate(most);
+    const view = viewOf(target);
+    const link = f.HEADER_BYTES;
+    const capacity = Math.max(this.#nextCapacity(), most + bytes);
+    target.set(this.#logId, link + f.L_LOG_ID);
+    putU64(view, link + f.L_PREV_GENERATION, newest?.generation ?? 0);
+    putU64(view, link + f.L_PREV_END, newest?.end ?? 0);
+    putU64(view, link + f.L_PREV_SEQUENCE, newest?.sequence ?? 0);
+    putU64(view, link + f.L_PREV_FROM, newest === undefined || newest.from === NO_RECORDS ? 0 : newest.from);
+    putU64(view, link + f.L_BASE_INDEX, this.view.dummyIndex);
+    putU64(view, link + f.L_BASE_TAG, this.view.dummyTag);
+    putU64(view, link + f.L_LAST_INDEX, base);
+    putU64(view, link + f.L_CAPACITY, capacity);
+    this.#writer.begin(target, view, link, link + f.LINK_BYTES, shape);
+    target.set(this.view.state, this.#writer.stateAt);
+    for (const at of carry?.recordsAt ?? []) {
+      const from = carry as CarriedTail;
+      const dataAt = at + f.RECORD_BYTES;
+      const data = from.bytes.subarray(dataAt, dataAt + from.view.getUint32(at + f.R_DATA_BYTES, true));
+      this.#writer.record(recordTag(from.view, at), recordKind(from.view, at), data);
+    }
+    const used = this.#writer.end();
+    assert(generation > 0 && used <= most, "a head is larger than it was sized");
+    return { bytes: target, used, capacity };
+  }
+
+  /** Writes again, durably, what recovery found beyond the vouched end. */
+  async #carryOver(carry: CarriedTail): Promise<void> {
+    const started = nowMs();
+    try {
+      const active = await this.#beginSegment(0, carry);
+      await this.#syncNow(active, started);
+      await this.#name(active);
+      this.#note(active.segment);
+    } catch (error) {
+      throw error instanceof Poison ? spaceError(`carry the tail of ${this.#dir} over`, error.cause) : error;
+    }
+  }
+
+  /** Gives back the room behind a finished segment's end and writes its index beside it: off the path of any save. */
+  #finishLater(segment: LogSegment): void {
+    const own = this.#readers.has(segment.generation);
+    const truncate = own || this.#foundZeroTail;
+    this.#foundZeroTail = false;
+    this.#background(async () => {
+      const path = joinPath(this.#dir, segment.name);
+      if (truncate || this.#engine === "off") {
+        const file = await this.#disk.open(path, "write");
+        try {
+          // With sync off nobody else does, and close() promises it.
+          if (this.#engine === "off") await file.writeLater(EMPTY, 0, 0, 0, true);
+          // What was dropped in recovery stays where it is: only zeros are given back.
+          if (truncate && file.size() > segment.end) await file.truncate(segment.end);
+        } finally {
+          await file.close();
+        }
+      }
+      if (segment.index === undefined) return;
+      segment.index.trim();
+      await this.#writeIndex(segment, segment.index);
+    });
+  }
+
+  /** An index is derived: written without a sync, and whoever finds it damaged makes it again. */
+  async #writeIndex(segment: LogSegment, index: SegmentIndex): Promise<void> {
+    const bytes = index.encode(segment);
+    const path = joinPath(this.#dir, indexName(segment.generation));
+    if ((await this.#disk.stat(path)) !== undefined) await this.#disk.unlink(path);
+    const file = await this.#disk.open(path, "create");
+    try {
+      await file.writeLater(bytes, 0, bytes.length, 0, false);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Runs after earlier housekeeping. What fails here is tried again at the next open, and costs only room or time. */
+  #background(work: () => Promise<void>): void {
+    this.#housekeeping = this.#housekeeping.then(work).catch(() => {});
+  }
+
+  /** Removes segments that hold nothing above the dummy, oldest first; one becomes the spare. */
+  release(): Promise<void> {
+    const released = this.#housekeeping.then(() => this.#release());
+    this.#housekeeping = released.catch(() => {});
+    return released;
+  }
+
+  async #release(): Promise<void> {
+    const segments = this.#segments;
+    let oldest = segments.length - 1;
+    while (oldest > 0 && !isOldestNeeded(segments[oldest] as LogSegment, this.view.dummyIndex)) oldest--;
+    for (; oldest > 0; oldest--) {
+      const segment = segments[0] as LogSegment;
+      const path = joinPath(this.#dir, segment.name);
+      try {
+        await this.#readers.get(segment.generation)?.close();
+        this.#readers.delete(segment.generation);
+        if ((await this.#disk.stat(joinPath(this.#dir, indexName(segment.generation)))) !== undefined) {
+          await this.#disk.unlink(joinPath(this.#dir, indexName(segment.generation)));
+        }
+        if (!(await this.#pipeline.recycle(path, this.#dir))) await this.#disk.unlink(path);
+      } catch (error) {
+        throw spaceError(`remove segment ${segment.name}`, error, { file: segment.name });
+      }
+      segments.shift();
+      this.#live = undefined;
+    }
+  }
+
+  /** Removes what recovery found left over. */
+  async #remove(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      try {
+        await this.#disk.unlink(joinPath(this.#dir, name));
+      } catch (error) {
+        if (errnoOf(error) !== "ENOENT") throw spaceError(`remove ${name}`, error, { file: name });
+      }
+    }
+  }
+
+  // ---- reading
+
+  /** The tag of record `index`, the dummy's included; dummyIndex <= index <= last. */
+  tag(index: number): number {
+    if (index === this.view.dummyIndex) return this.view.dummyTag;
+    return this.#indexOf(this.#segmentOf(index)).tag(index);
+  }
+
+  /**
+   * Appends the records of [lo, hi) to `out`, stopping before one that `accept` refuses; dummyIndex < lo, hi <= last + 1.
+   * @throws ERR_CORRUPT, ERR_READ.
+   */
+  read(lo: number, hi: number, out: T[], accept?: (record: T) => boolean): void {
+    let index = lo;
+    while (index < hi) {
+      const cached = this.#cache.first;
+      if (index >= cached) {
+        this.#cache.read(index, hi, out, accept);
+        return;
+      }
+      const end = Math.min(hi, cached);
+      const next = this.#readCold(index, end, out, accept);
+      if (next === index) return;
+      index = next;
+    }
+  }
+
+  #liveSegments(): LogSegment[] {
+    if (this.#live !== undefined) return this.#live;
+    const live: LogSegment[] = [];
+    for (const segment of this.#segments) {
+      if (segment.from === NO_RECORDS) continue;
+      while (live.length > 0 && (live[live.length - 1] as LogSegment).from >= segment.from) live.pop();
+      live.push(segment);
+    }
+    this.#live = live;
+    return live;
+  }
+
+  #livePosition(index: number): number {
+    const live = this.#liveSegments();
+    let low = 0;
+    let high = live.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((live[middle] as LogSegment).from <= index) low = middle + 1;
+      else high = middle;
+    }
+    assert(low > 0, `no segment holds record ${index}`);
+    return low - 1;
+  }
+
+  #segmentOf(index: number): LogSegment {
+    return this.#liveSegments()[this.#livePosition(index)] as LogSegment;
+  }
+
+  /** The file to read a segment from, opened on first use; the least recently used of many is closed again. */
+  #reader(segment: LogSegment): DiskFile {
+    if (this.#active?.segment === segment) return this.#active.file;
+    const readers = this.#readers;
+    const { generation } = segment;
+    let file = readers.get(generation);
+    if (file === undefined) {
+      try {
+        file = this.#disk.openNow(joinPath(this.#dir, segment.name));
+      } catch (error) {
+        throw readError(`read segment ${segment.name}`, error, { file: segment.name, offset: 0 });
+      }
+    } else {
+      readers.delete(generation);
+    }
+    readers.set(generation, file);
+    if (readers.size > MAX_READERS) {
+      const [oldest] = readers;
+      if (oldest !== undefined) {
+        readers.delete(oldest[0]);
+        oldest[1].close().catch(() => {});
+      }
+    }
+    return file;
+  }
+
+  /** Reads [from, to) of a segment; less at the end of its file. */
+  #readSegment(segment: LogSegment, from: number, to: number): Uint8Array {
+    // Not from allocate(): views of it go to the caller, and its memory may be shared with another thread.
+    const slab = Buffer.allocUnsafeSlow(to - from);
+    const bytes = new Uint8Array(slab.buffer);
+    try {
+      const read = this.#reader(segment).read(bytes, 0, bytes.length, from);
+      return read === bytes.length ? bytes : bytes.subarray(0, read);
+    } catch (error) {
+      throw readError(`read segment ${segment.name} at ${from}`, error, { file: segment.name, offset: from });
+    }
+  }
+
+  /** The segment's index: loaded from its side file on first touch, made again by one scan where that is no use. */
+  #indexOf(segment: LogSegment): SegmentIndex {
+    segment.index ??= this.#loadIndex(segment) ?? this.#rebuildIndex(segment);
+    return segment.index;
+  }
+
+  #loadIndex(segment: LogSegment): SegmentIndex | undefined {
+    try {
+      const file = this.#disk.openNow(joinPath(this.#dir, indexName(segment.generation)));
+      try {
+        const bytes = new Uint8Array(file.size());
+        const read = file.read(bytes, 0, bytes.length, 0);
+        return SegmentIndex.decode(bytes.subarray(0, read), segment);
+      } finally {
+        file.close().catch(() => {});
+      }
+    } catch {
+      // Whatever is wrong with a derived file, the segment itself has the word.
+      return undefined;
+    }
+  }
+
+  #rebuildIndex(segment: LogSegment): SegmentIndex {
+    const bytes = this.#readSegment(segment, 0, segment.end);
+    const data = viewOf(bytes);
+    const scanned = newSegment(this.#logId, segment.generation, segment.capacity, segment.base, segment.previous);
+    const view = new LogView();
+    view.last = segment.base;
+    view.dummyIndex = 0;
+    let at = 0;
+    while (at < segment.end) {
+      const kind = at === 0 ? f.KIND_HEAD : f.KIND_FRAME;
+      const verdict = checkFrame(bytes, data, at, {
+        identity: segment.identity,
+        kind,
+        offset: at,
+        sequence: undefined,
+        chain: at === 0 ? undefined : scanned.chain,
+      });
+      if (verdict !== "valid" || !view.apply(bytes, data, at, at, scanned)) throw damaged(segment, at, verdict);
+      scanned.chain = data.getUint32(at + f.H_CRC, true);
+      at += frameBytesAt(data, at);
+    }
+    const index = scanned.index as SegmentIndex;
+    index.trim();
+    if (!this.#options.readOnly) this.#background(() => this.#writeIndex(segment, index));
+    return index;
+  }
+
+  /** Reads records from one segment. Returns the index after the last one appended; `lo` when `accept` stopped it. */
+  #readCold(lo: number, hi: number, out: T[], accept: ((record: T) => boolean) | undefined): number {
+    const live = this.#liveSegments();
+    const position = this.#livePosition(lo);
+    const segment = live[position] as LogSegment;
+    const end = Math.min(hi, live[position + 1]?.from ?? hi);
+    const table = this.#indexOf(segment);
+    let place = table.find(lo);
+    assert(place >= 0, `record ${lo} has no place in ${segment.name}`);
+    const start = table.offsetOf(place);
+    let after = place + 1;
+    const limit = start + READ_CHUNK_BYTES;
+    while (after < table.placeCount && table.firstOf(after) < end && table.offsetOf(after) < limit) after++;
+    const until = after < table.placeCount ? table.offsetOf(after) : segment.end;
+    let from = start;
+    let bytes = this.#readSegment(segment, start, Math.min(until, limit));
+    let index = lo;
+    for (; place < after && index < end; place++) {
+      const offset = table.offsetOf(place);
+      const inBlock = table.inBlock(place);
+      const need = extentAt(bytes, offset - from, inBlock);
+      if (offset - from + need > bytes.length) {
+        from = offset;
+        bytes = this.#readSegment(segment, from, Math.min(segment.end, offset + Math.max(need, f.HEADER_BYTES)));
+        const whole = extentAt(bytes, 0, inBlock);
+        if (whole > bytes.length && offset + whole <= segment.end)
+          bytes = this.#readSegment(segment, from, offset + whole);
+      }
+      const next = place + 1 < table.placeCount ? table.firstOf(place + 1) : end;
+      const stop = Math.min(end, next);
+      const reached = this.#emit(
+        segment,
+        bytes,
+        offset - from,
+        offset,
+        inBlock,
+        table.firstOf(place),
+        index,
+        stop,
+        out,
+        accept,
+      );
+      if (reached < stop) return lo;
+      index = reached;
+    }
+    return index;
+  }
+
+  /** Checks the frame or block at `at` of `bytes` and appends its records [lo, hi). */
+  #emit(
+    segment: LogSegment,
+    bytes: Uint8Array,
+    at: number,
+    offset: number,
+    inBlock: boolean,
+    first: number,
+    lo: number,
+    hi: number,
+    out: T[],
+    accept: ((record: T) => boolean) | undefined,
+  ): number {
+    const view = viewOf(bytes);
+    let p: number;
+    let end: number;
+    if (inBlock) {
+      end = at + extentAt(bytes, at, true);
+      if (end > bytes.length) throw damaged(segment, offset, "length");
+      const crc = crc32(bytes.subarray(at + f.B_RECORD_BYTES, end));
+      const check = view.getUint32(at + f.B_CHECK, true);
+      if ((crc ^ segment.identity.seed) >>> 0 !== check) throw damaged(segment, offset, "block");
+      const low = view.getUint32(at + f.B_FIRST, true);
+      const high = view.getUint32(at + f.B_FIRST + 4, true);
+      if (high * 4294967296 + low !== first) throw damaged(segment, offset, "place");
+      p = at + f.BLOCK_BYTES;
+    } else {
+      const kind = offset === 0 ? f.KIND_HEAD : f.KIND_FRAME;
+      const { identity } = segment;
+      const verdict = checkFrame(bytes, view, at, { identity, kind, offset, sequence: undefined, chain: undefined });
+      const part = emptyPart();
+      if (verdict !== "valid" || !readPart(view, at, part)) throw damaged(segment, offset, verdict);
+      if (part.first !== first || part.blocks !== 0) throw damaged(segment, offset, "place");
+      p = part.recordsAt;
+      end = part.recordsEnd;
+    }
+    const materialize = this.#options.materialize;
+    const { buffer, byteOffset } = bytes;
+    for (let index = first; index < hi; index++) {
+      if (p + f.RECORD_BYTES > end) throw damaged(segment, offset, "length");
+      const dataAt = p + f.RECORD_BYTES;
+      const dataBytes = view.getUint32(p + f.R_DATA_BYTES, true);
+      if (dataAt + dataBytes > end) throw damaged(segment, offset, "length");
+      if (index >= lo) {
+        const data = dataBytes === 0 ? EMPTY : new Uint8Array(buffer, byteOffset + dataAt, dataBytes);
+        const record = materialize(index, recordTag(view, p), recordKind(view, p), data);
+        if (accept !== undefined && !accept(record)) return index;
+        out.push(record);
+      }
+      p = dataAt + dataBytes;
+    }
+    return hi;
+  }
+
+  // ---- looking and closing
+
+  /** The segments, oldest first, for inspect and verify(). */
+  get segments(): readonly LogSegment[] {
+    return this.#segments;
+  }
+
+  /** The log's 16-byte identity. */
+  get logId(): Uint8Array {
+    return this.#logId;
+  }
+
+  stats(): LogStats {
+    let indexBytes = 0;
+    for (const { index } of this.#segments) indexBytes += index?.memoryBytes ?? 0;
+    return {
+      saves: this.#saves,
+      entries: this.#entries,
+      bytes: this.#bytes,
+      writes: this.#writes,
+      syncs: this.#syncs,
+      engine: this.#engine,
+      syncMs: { p50: this.#syncTimes.quantile(0.5), p99: this.#syncTimes.quantile(0.99) },
+      segments: this.#segments.length,
+      spareBytes: this.#pipeline.spareBytes,
+      cacheBytes: this.#cache.bytes,
+      indexBytes,
+      state: this.#status === "closing" ? "closed" : this.#status,
+    };
+  }
+
+  /** Waits for pending saves, then syncs and marks the log closed. A poisoned log is closed without a sync. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    // New saves are refused from here on; the queue still goes out.
+    if (this.#status === "open") this.#status = "closing";
+    await this.#commit.settled().catch(() => {});
+    await this.#housekeeping;
+    let failure: unknown;
+    try {
+      if (!this.#options.readOnly) await this.#seal();
+    } catch (error) {
+      failure = error;
+    }
+    await this.#pipeline.close();
+    await this.#active?.file.close().catch(() => {});
+    for (const file of this.#readers.values()) await file.close().catch(() => {});
+    this.#readers.clear();
+    await this.#lock?.release();
+    if (this.#status !== "poisoned") this.#status = "closed";
+    if (failure !== undefined) throw failure;
+  }
+
+  async #seal(): Promise<void> {
+    const stateFile = this.#stateFile as StateFile;
+    if (this.#status === "poisoned") {
+      await stateFile.abandon();
+      return;
+    }
+    try {
+      const active = this.#active;
+      if (active?.unsynced === true) await active.file.writeLater(EMPTY, 0, 0, 0, true);
+      // The zeros behind the end are room that a closed log does not need; should a crash undo this, they are zeros again.
+      if (active !== undefined && active.file.size() > active.segment.end) {
+        await active.file.truncate(active.segment.end).catch(() => {});
+      }
+      const { generation, end, sequence, chain } = this.#segments.at(-1) ?? {
+        generation: 0,
+        end: 0,
+        sequence: 0,
+        chain: 0,
+      };
+      await stateFile.close(generation, end, sequence, chain);
+    } catch (error) {
+      this.#status = "poisoned";
+      this.#poison = error;
+      throw poisonError("close", error, true);
+    }
+  }
+}
+
+function chooseEngine<T>(options: LogOptions<T>, syncMs: readonly number[]): "inline" | "worker" | "off" {
+  if (options.sync === "off") return "off";
+  if (options.sync === "worker" || !options.disk.syncsNow) return "worker";
+  if (options.sync === "inline") return "inline";
+  const sorted = [...syncMs].sort((a, b) => a - b);
+  return (sorted[Math.floor(sorted.length / 2)] ?? 0) > SLOW_SYNC_MS ? "worker" : "inline";
+}
+
+/** The names in `dir`; makes it, parents included and all of them durable, when it is missing and may be made. */
+async function listOrMake(disk: Disk, dir: string, options: RecoveryOptions): Promise<string[]> {
+  try {
+    return await disk.list(dir);
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === "ENOTDIR") {
+      throw new StableLogError("ERR_FOREIGN", `open log ${dir}: it is not a directory`, { cause: error });
+    }
+    if (code !== "ENOENT") throw error;
+    if (!options.create || options.readOnly) {
+      throw new StableLogError("ERR_NOT_FOUND", `open log ${dir}: there is no such directory`, { cause: error });
+    }
+  }
+  const missing: string[] = [];
+  for (let path = dir; (await disk.stat(path)) === undefined; path = parentOf(path)) missing.unshift(path);
+  for (const path of missing) {
+    try {
+      await disk.mkdir(path);
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+    }
+    await disk.syncDir(parentOf(path));
+  }
+  return disk.list(dir);
+}
+
+function parentOf(path: string): string {
+  const trimmed = path.replace(/[/\\]+$/, "");
+  const at = Math.max(trimmed.lastIndexOf("/"), trimmed.lastIndexOf("\\"));
+  if (at < 0) return ".";
+  return at === 0 ? "/" : trimmed.slice(0, at);
+}
+
+function newLogId(disk: Disk): Uint8Array {
+  const logId = new Uint8Array(16);
+  disk.entropy(logId);
+  return logId;
+}
+
+function checkOwner(dir: string, wanted: Uint8Array | undefined, found: Uint8Array): void {
+  if (wanted === undefined || equalBytes(wanted, found)) return;
+  throw new StableLogError(
+    "ERR_FOREIGN",
+    `open log ${dir}: its metadata is not the one given, it belongs to another owner`,
+  );
+}
+
+function report(recovered: Recovered, created: boolean, ms: number): RecoveryReport {
+  return {
+    verdict: created ? "created" : recovered.verdict,
+    file: recovered.file,
+    offset: recovered.offset,
+    droppedBytes: recovered.droppedBytes,
+    carriedEntries: recovered.carry?.recordsAt.length ?? 0,
+    scannedBytes: recovered.scannedBytes,
+    ms,
+  };
+}
+
+function bytesWritten(error: unknown): number {
+  const written = (error as { bytesWritten?: unknown } | null)?.bytesWritten;
+  return typeof written === "number" ? written : 0;
+}
+
+function poisonError(action: string, cause: unknown, maybeDurable: boolean): StableLogError {
+  const what = errnoOf(cause) ?? String(cause);
+  return new StableLogError("ERR_POISONED", `${action}: a write or sync of the log failed (${what}); reopen it`, {
+    cause,
+    maybeDurable,
+  });
+}
+
+function damaged(segment: LogSegment, offset: number, verdict: FrameVerdict): StableLogError {
+  return new StableLogError("ERR_CORRUPT", `read ${segment.name} at ${offset}: damaged (${verdict})`, {
+    file: segment.name,
+    offset,
+  });
+}
+
+/** Bytes that the frame or block at `at` says it takes; what can be said without having read it whole. */
+function extentAt(bytes: Uint8Array, at: number, inBlock: boolean): number {
+  const view = viewOf(bytes);
+  if (inBlock) {
+    if (at + f.BLOCK_BYTES > bytes.length) return f.BLOCK_BYTES;
+    return f.BLOCK_BYTES + view.getUint32(at + f.B_RECORD_BYTES, true);
+  }
+  return at + f.HEADER_BYTES > bytes.length ? f.HEADER_BYTES : frameBytesAt(view, at);
+}
+
+/** The tag of record `index` of a part that holds it. */
+function tagInPart(view: DataView, part: ReturnType<typeof emptyPart>, index: number): number {
+  if ((part.flags & f.F_MIXED) === 0) return part.tag;
+  let record = part.first;
+  let p = part.recordsAt;
+  let end = part.blocks === 0 ? part.recordsEnd : p;
+  let block = 0;
+  for (;;) {
+    if (part.blocks > 0 && p >= end) {
+      p = Math.ceil(end / 8) * 8 + f.BLOCK_BYTES;
+      end = p + view.getUint32(part.directoryAt + block++ * f.DIRECTORY_BYTES, true);
+    }
+    if (record === index) return recordTag(view, p);
+    record++;
+    p += f.RECORD_BYTES + view.getUint32(p + f.R_DATA_BYTES, true);
+  }
+}

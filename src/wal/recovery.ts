@@ -1,0 +1,767 @@
+// Recovery: what a directory holds, decided before anything is written. recover() reads STATE, the heads of the segments
+// that the log needs, and the newest segment whole; recovery-table.ts says what each finding means. It returns what was
+// recovered and what open() must still do (carry a tail, remove what is left over), or throws a coded error that names file
+// and offset. It writes nothing: a refusal leaves every byte as it was. Called by log.ts.
+//
+// In the order in which things happen here:
+//   1 STATE is read. Was the log closed? Then what is on disk is durable. If not, the newest segment, STATE and the
+//     directory are synced first, so that nothing is served from a cache that a power cut would still take away.
+//   2 Heads are read from the newest segment back along their links, as far as the log reaches.
+//   3 The newest segment is checked frame by frame up to the first place P where no valid frame stands.
+//   4 The tail at P is judged by what vouches for it: the close mark, STATE's watermark, a frame behind P whose watermark
+//     lies beyond P.
+//   5 Frames up to the vouched end are the log. Valid frames beyond it are carried: no sync that we know of covered them,
+//     and a failed one may have left them clean in the page cache and nowhere else, so open() writes them again.
+
+import { AssertionError } from "../base/assert.js";
+import { getU64, viewOf } from "../base/bytes.js";
+import { crc32 } from "../base/crc32.js";
+import { errnoOf, StableLogError } from "../base/errors.js";
+import { type Disk, type DiskFile, joinPath } from "../disk/disk.js";
+import * as f from "./format.js";
+import {
+  checkFrame,
+  checkHeader,
+  emptyPart,
+  type FrameExpectation,
+  flip,
+  frameBytes,
+  frameBytesAt,
+  oneBitFromValid,
+  readPart,
+  segmentIdentity,
+} from "./frame.js";
+import { isOldestNeeded, type LogSegment, LogView, NO_RECORDS, newSegment } from "./log-view.js";
+import { decideDirectory, decideSegment, decideTail, type SegmentFacts } from "./recovery-table.js";
+import { indexName, parseIndexName, parseSegmentName, SPARE_NAME, STATE_NAME, segmentName } from "./segment-name.js";
+import { parseState, type StateContents } from "./state-file.js";
+
+/** What open() found and did, for the owner of the log. */
+export interface RecoveryReport {
+  /** `created`: a new log. `clean`: all that was there counts. `tear`: an unfinished write was dropped. `dropped`: an ambiguous tail was dropped, as asked for. */
+  readonly verdict: "created" | "clean" | "tear" | "dropped";
+  /** Where a dropped tail begins. */
+  readonly file?: string | undefined;
+  readonly offset?: number | undefined;
+  /** Bytes from there to the last one that is not zero. */
+  readonly droppedBytes: number;
+  /** Entries that were written again because nothing vouched for their durability. */
+  readonly carriedEntries: number;
+  /** Bytes read and checked. */
+  readonly scannedBytes: number;
+  readonly ms: number;
+}
+
+export interface RecoveryOptions {
+  readonly create: boolean;
+  readonly readOnly: boolean;
+  readonly onAmbiguousTail: "refuse" | "drop";
+  /** True for names that the storage above gives its own files: they too make a directory ours. */
+  readonly isOwnName: (name: string) => boolean;
+}
+
+/** Records to write again at the head of a new segment, in the buffer that the newest segment was read into. */
+export interface CarriedTail {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Where each record stands, the first one's number, and the sum of their data bytes. */
+  readonly recordsAt: readonly number[];
+  readonly first: number;
+  readonly dataBytes: number;
+  /** True when the log must be cut before `first`, even when there are no records. */
+  readonly cut: boolean;
+  /** Last index of the log before the carried records. */
+  readonly base: number;
+}
+
+export interface Recovered {
+  readonly state: StateContents;
+  /** Ascending; the last one ends at its vouched end. Empty before the first save. */
+  readonly segments: LogSegment[];
+  /** With the carried tail applied. */
+  readonly view: LogView;
+  readonly carry: CarriedTail | undefined;
+  /** Names to remove once the log is open. */
+  readonly remove: string[];
+  /** No segment of the directory has this generation or a higher one. */
+  readonly nextGeneration: number;
+  /** Nothing was written since the last close. */
+  readonly closed: boolean;
+  /** Nothing but zeros stands behind the newest segment's last frame. */
+  readonly zeroTail: boolean;
+  readonly verdict: "clean" | "tear" | "dropped";
+  readonly file: string | undefined;
+  readonly offset: number | undefined;
+  readonly droppedBytes: number;
+  readonly scannedBytes: number;
+  /** How long each sync of open took. */
+  readonly syncMs: number[];
+}
+
+const READ_BYTES = 1024 * 1024;
+
+/** Reads a whole file, in one buffer, yielding to the event loop. */
+export async function readWhole(disk: Disk, dir: string, name: string): Promise<Uint8Array> {
+  const file = await disk.open(joinPath(dir, name), "read");
+  try {
+    const bytes = new Uint8Array(file.size());
+    let at = 0;
+    while (at < bytes.length) {
+      const read = await readingAt(name, at, () =>
+        file.readLater(bytes, at, Math.min(bytes.length, at + 8 * READ_BYTES), at),
+      );
+      if (read === 0) break;
+      at += read;
+    }
+    return at === bytes.length ? bytes : bytes.subarray(0, at);
+  } finally {
+    await file.close();
+  }
+}
+
+/** A failed read is never the end of a file: it is ERR_READ with where it was. */
+async function readingAt<T>(name: string, offset: number, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw new StableLogError("ERR_READ", `read ${name} at ${offset}: ${errnoOf(cause) ?? String(cause)}`, {
+      file: name,
+      offset,
+      cause,
+    });
+  }
+}
+
+/** Names that only an etcd member directory, or one inside it, holds. */
+function isEtcdName(name: string): boolean {
+  return name === "wal" || name === "snap" || name === "member" || name.endsWith(".wal") || name.endsWith(".snap");
+}
+
+/**
+ * Is there a log in `names`? "create" and "recover" say what to do with the directory.
+ * @throws ERR_CORRUPT, ERR_FOREIGN, ERR_NOT_FOUND.
+ */
+export function judgeDirectory(dir: string, names: readonly string[], options: RecoveryOptions): "create" | "recover" {
+  const decision = decideDirectory({
+    state: names.includes(STATE_NAME) ? "readable" : "missing",
+    ours: names.some((name) => parseSegmentName(name) !== undefined || options.isOwnName(name)),
+    etcd: names.some(isEtcdName),
+    create: options.create && !options.readOnly,
+  });
+  switch (decision) {
+    case "create":
+    case "recover":
+      return decision;
+    case "ERR_CORRUPT":
+      throw new StableLogError(decision, `open log ${dir}: there are segments but no STATE that names them`, {
+        file: STATE_NAME,
+        offset: 0,
+      });
+    case "ERR_FOREIGN":
+      throw new StableLogError(decision, `open log ${dir}: the directory holds an etcd member's files`);
+    case "ERR_NOT_FOUND":
+      throw new StableLogError(decision, `open log ${dir}: there is no log, and none is to be created`);
+    default:
+      throw new AssertionError(`directory decision ${decision}`);
+  }
+}
+
+type HeadVerdict = SegmentFacts["head"];
+
+interface Head {
+  readonly verdict: HeadVerdict;
+  /** What a refusal says. */
+  readonly why: string;
+  readonly bytes: Uint8Array;
+  readonly size: number;
+}
+
+/** The link of a valid head. */
+interface Link {
+  readonly previous: number;
+  readonly previousEnd: number;
+  readonly previousSequence: number;
+  readonly previousFrom: number;
+  readonly baseIndex: number;
+  readonly baseTag: number;
+  readonly last: number;
+  readonly capacity: number;
+  readonly chain: number;
+  readonly sequence: number;
+}
+
+function readLink(bytes: Uint8Array): Link {
+  const view = viewOf(bytes);
+  const at = f.HEADER_BYTES;
+  const from = getU64(view, at + f.L_PREV_FROM);
+  return {
+    previous: getU64(view, at + f.L_PREV_GENERATION),
+    previousEnd: getU64(view, at + f.L_PREV_END),
+    previousSequence: getU64(view, at + f.L_PREV_SEQUENCE),
+    previousFrom: from === 0 ? NO_RECORDS : from,
+    baseIndex: getU64(view, at + f.L_BASE_INDEX),
+    baseTag: getU64(view, at + f.L_BASE_TAG),
+    last: getU64(view, at + f.L_LAST_INDEX),
+    capacity: getU64(view, at + f.L_CAPACITY),
+    chain: view.getUint32(f.H_CHAIN, true),
+    sequence: getU64(view, f.H_SEQUENCE),
+  };
+}
+
+/** Recovery of one directory; see the head of this file. */
+export class Recovery {
+  readonly #disk: Disk;
+  readonly #dir: string;
+  readonly #options: RecoveryOptions;
+  readonly #now: () => number;
+  #scanned = 0;
+  readonly #syncMs: number[] = [];
+
+  constructor(disk: Disk, dir: string, options: RecoveryOptions, now: () => number) {
+    this.#disk = disk;
+    this.#dir = dir;
+    this.#options = options;
+    this.#now = now;
+  }
+
+  async run(names: readonly string[]): Promise<Recovered> {
+    const state = parseState(await this.#read(STATE_NAME));
+    const { logId } = state;
+    const generations = names
+      .map(parseSegmentName)
+      .filter((generation) => generation !== undefined)
+      .sort((a, b) => a - b);
+    const mark = state.watermark;
+    const highest = generations.at(-1) ?? 0;
+    const closed = mark?.closed === true && mark.generation >= state.newest && mark.generation === highest;
+    if (!closed && !this.#options.readOnly) await this.#syncBeforeReading(state, generations);
+
+    const remove: string[] = [];
+    const newest = await this.#newestBegun(state, generations, remove);
+    for (const name of names) {
+      const generation = parseIndexName(name);
+      if (name === SPARE_NAME || (generation !== undefined && !generations.includes(generation))) remove.push(name);
+    }
+    const nextGeneration = Math.max(highest, state.newest) + 1;
+    const view = new LogView();
+    const common = { state, view, remove, nextGeneration };
+    if (newest === undefined) {
+      if (mark !== undefined && mark.generation > 0) throw this.#missing(mark.generation, "STATE's watermark names it");
+      return {
+        ...common,
+        segments: [],
+        carry: undefined,
+        closed,
+        zeroTail: true,
+        verdict: "clean",
+        file: undefined,
+        offset: undefined,
+        droppedBytes: 0,
+        scannedBytes: this.#scanned,
+        syncMs: this.#syncMs,
+      };
+    }
+    if (mark !== undefined && mark.generation > newest) {
+      throw this.#missing(mark.generation, "STATE's watermark names it");
+    }
+    const tail = await this.#scanNewest(newest, state, view);
+    const segments = await this.#olderSegments(
+      tail.link,
+      tail.whole ? undefined : tail.segment,
+      tail.carry,
+      view,
+      logId,
+    );
+    for (const generation of generations) {
+      if (generation >= newest || segments.some((segment) => segment.generation === generation)) continue;
+      const head = await this.#head(generation, logId);
+      const decision = decideSegment({ place: "older", head: head.verdict, needed: false });
+      if (decision !== "leftover") throw this.#refusal(decision, segmentName(generation), head);
+      remove.push(segmentName(generation));
+      if (names.includes(indexName(generation))) remove.push(indexName(generation));
+    }
+    if (tail.whole) {
+      // Nothing vouches even for the head: what it holds is carried as a whole, and the file is left over then.
+      remove.push(segmentName(newest));
+      if (names.includes(indexName(newest))) remove.push(indexName(newest));
+    }
+    return {
+      ...common,
+      segments,
+      carry: tail.carry,
+      closed,
+      zeroTail: tail.zeros,
+      verdict: tail.verdict,
+      file: tail.verdict === "clean" ? undefined : segmentName(newest),
+      offset: tail.verdict === "clean" ? undefined : tail.offset,
+      droppedBytes: tail.verdict === "clean" ? 0 : tail.droppedBytes,
+      scannedBytes: this.#scanned,
+      syncMs: this.#syncMs,
+    };
+  }
+
+  async #read(name: string): Promise<Uint8Array> {
+    const bytes = await readWhole(this.#disk, this.#dir, name);
+    this.#scanned += bytes.length;
+    return bytes;
+  }
+
+  /**
+   * Durability that was promised by nobody is earned before it is read: a file whose last sync failed, or that was killed
+   * before its sync, may stand in the page cache alone.
+   */
+  async #syncBeforeReading(state: StateContents, generations: readonly number[]): Promise<void> {
+    const names = generations.filter((generation) => generation >= state.newest).map(segmentName);
+    for (const name of [...names, STATE_NAME]) {
+      const started = this.#now();
+      const file = await this.#disk.open(joinPath(this.#dir, name), "write");
+      try {
+        await file.writeLater(new Uint8Array(0), 0, 0, 0, true);
+      } finally {
+        await file.close();
+      }
+      this.#syncMs.push(this.#now() - started);
+    }
+    await this.#disk.syncDir(this.#dir);
+  }
+
+  /** The newest segment that was begun; undefined before the first. */
+  async #newestBegun(
+    state: StateContents,
+    generations: readonly number[],
+    remove: string[],
+  ): Promise<number | undefined> {
+    let begun: number | undefined;
+    for (const generation of generations.filter((g) => g > state.newest).reverse()) {
+      const head = await this.#head(generation, state.logId);
+      const decision = decideSegment({ place: "newer", head: head.verdict, needed: begun === undefined });
+      if (decision === "begun") {
+        // One begun earlier that STATE does not name either was superseded: run() finds that nothing links to it.
+        begun ??= generation;
+      } else if (decision === "unbegun") {
+        // A torn slot beside a torn head cannot come from one crash: the slot is written after the head is synced.
+        if (state.otherUnreadable && head.verdict === "torn" && begun === undefined) {
+          throw this.#refusal("ERR_CORRUPT", segmentName(generation), head);
+        }
+        remove.push(segmentName(generation));
+      } else {
+        throw this.#refusal(decision, segmentName(generation), head);
+      }
+    }
+    if (begun !== undefined || state.newest === 0) return begun;
+    const name = segmentName(state.newest);
+    const head = generations.includes(state.newest)
+      ? await this.#head(state.newest, state.logId)
+      : { verdict: "absent" as const, why: "STATE names it and it is gone", bytes: new Uint8Array(0), size: 0 };
+    const decision = decideSegment({ place: "named", head: head.verdict, needed: true });
+    if (decision !== "begun") throw this.#refusal(decision, name, head);
+    return state.newest;
+  }
+
+  /** Reads and judges a segment's head frame: all of it but the records of a large carried tail. */
+  async #head(generation: number, logId: Uint8Array): Promise<Head> {
+    const name = segmentName(generation);
+    const file = await this.#disk.open(joinPath(this.#dir, name), "read");
+    try {
+      const size = file.size();
+      const expected = headExpectation(logId, generation);
+      const first = await this.#readAt(file, name, 0, f.HEADER_BYTES);
+      const verdict = checkHeader(first, viewOf(first), 0, expected);
+      if (verdict === "zero") return { verdict: "zero", why: "its head is zero", bytes: first, size };
+      if (verdict === "version") {
+        return { verdict: "newer", why: `it is of format ${first[f.H_VERSION]}`, bytes: first, size };
+      }
+      if (verdict === "valid") {
+        const bodyBytes = viewOf(first).getUint32(f.H_BODY_BYTES, true);
+        const whole = frameBytes(bodyBytes);
+        if (whole <= size) {
+          const bytes = await this.#headMeta(file, name, first, whole);
+          if (bytes !== undefined) return { verdict: "valid", why: "", bytes, size };
+        }
+        return { verdict: "torn", why: "its head frame is damaged", bytes: first, size };
+      }
+      const stranger = await this.#stranger(file, name, logId, generation);
+      if (stranger !== undefined) return { ...stranger, bytes: first, size };
+      return { verdict: "torn", why: "its head is damaged", bytes: first, size };
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** The head frame with its meta and directory read and checked, the rest left zero; undefined when damaged. */
+  async #headMeta(file: DiskFile, name: string, header: Uint8Array, whole: number): Promise<Uint8Array | undefined> {
+    const headerView = viewOf(header);
+    const bodyBytes = headerView.getUint32(f.H_BODY_BYTES, true);
+    const metaBytes = headerView.getUint32(f.H_META_BYTES, true);
+    const metaEnd = f.HEADER_BYTES + metaBytes;
+    if (metaBytes < f.LINK_BYTES + f.PART_BYTES) return undefined;
+    const meta = await this.#readAt(file, name, 0, metaEnd);
+    let crc = crc32(meta.subarray(f.HEADER_BYTES));
+    if (metaBytes !== bodyBytes) {
+      const blocks = viewOf(meta).getUint32(f.HEADER_BYTES + f.LINK_BYTES + f.P_BLOCKS, true);
+      const directoryBytes = blocks * f.DIRECTORY_BYTES;
+      const bodyEnd = f.HEADER_BYTES + bodyBytes;
+      if (directoryBytes > bodyBytes - metaBytes) return undefined;
+      crc = crc32(await this.#readAt(file, name, bodyEnd - directoryBytes, bodyEnd), crc);
+    }
+    if (crc !== headerView.getUint32(f.H_BODY_CRC, true) || whole < metaEnd) return undefined;
+    return meta;
+  }
+
+  /** Tells a copied or foreign segment from a damaged one: its head holds under the identity that it claims itself. */
+  async #stranger(
+    file: DiskFile,
+    name: string,
+    logId: Uint8Array,
+    generation: number,
+  ): Promise<{ verdict: HeadVerdict; why: string } | undefined> {
+    const bytes = await this.#readAt(file, name, 0, f.HEADER_BYTES + 16);
+    if (bytes.length < f.HEADER_BYTES + 16) return undefined;
+    const view = viewOf(bytes);
+    if (view.getUint16(f.H_MAGIC, true) !== f.MAGIC || view.getUint8(f.H_KIND) !== f.KIND_HEAD) return undefined;
+    const claimedId = bytes.subarray(f.HEADER_BYTES, f.HEADER_BYTES + 16);
+    const claimed = getU64(view, f.H_GENERATION);
+    const { seed } = segmentIdentity(claimedId, claimed);
+    if (crc32(bytes.subarray(4, f.HEADER_BYTES), seed) !== view.getUint32(f.H_CRC, true)) return undefined;
+    if (claimedId.some((byte, i) => byte !== logId[i])) {
+      return { verdict: "foreign", why: "it belongs to another log" };
+    }
+    if (claimed !== generation) return { verdict: "copy", why: `it is a copy of ${segmentName(claimed)}` };
+    return undefined;
+  }
+
+  async #readAt(file: DiskFile, name: string, from: number, to: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(to - from);
+    const read = await readingAt(name, from, () => file.readLater(bytes, 0, bytes.length, from));
+    this.#scanned += read;
+    return read === bytes.length ? bytes : bytes.subarray(0, read);
+  }
+
+  #refusal(decision: string, name: string, head: { readonly why: string }): StableLogError {
+    switch (decision) {
+      case "ERR_CORRUPT":
+      case "ERR_GAP":
+      case "ERR_FOREIGN":
+      case "ERR_FORMAT_VERSION":
+        return new StableLogError(decision, `open log: segment ${name}: ${head.why}`, { file: name, offset: 0 });
+      default:
+        throw new AssertionError(`segment decision ${decision}`);
+    }
+  }
+
+  #missing(generation: number, why: string): StableLogError {
+    const name = segmentName(generation);
+    return new StableLogError("ERR_GAP", `open log: segment ${name} is missing: ${why}`, { file: name, offset: 0 });
+  }
+
+  /** Checks the newest segment whole, judges its tail, and applies it to `view` up to the end of what is carried. */
+  async #scanNewest(
+    generation: number,
+    state: StateContents,
+    view: LogView,
+  ): Promise<{
+    segment: LogSegment;
+    link: Link;
+    verdict: "clean" | "tear" | "dropped";
+    offset: number;
+    droppedBytes: number;
+    zeros: boolean;
+    whole: boolean;
+    carry: CarriedTail | undefined;
+  }> {
+    const name = segmentName(generation);
+    const bytes = await this.#read(name);
+    const data = viewOf(bytes);
+    const expected = headExpectation(state.logId, generation);
+    const headVerdict = checkFrame(bytes, data, 0, expected);
+    const link =
+      headVerdict === "valid" || headVerdict === "block" || headVerdict === "trailer" ? readLink(bytes) : undefined;
+    const mark = state.watermark?.generation === generation ? state.watermark : undefined;
+    const headVouched = state.newest === generation;
+    if (link === undefined || headVerdict !== "valid") {
+      throw corrupt(name, 0, `its head frame is damaged (${headVerdict})`);
+    }
+
+    // Invariant: frames[i] is the offset of the frame with sequence link.sequence + i; all of them are valid.
+    const frames: number[] = [0];
+    let at = frameBytesAt(data, 0);
+    let sequence = link.sequence;
+    let chain = data.getUint32(f.H_CRC, true);
+    let durable = getU64(data, f.H_DURABLE);
+    const stop = mark?.closed === true ? mark.end : bytes.length;
+    const expect = (): FrameExpectation => ({
+      identity: expected.identity,
+      kind: f.KIND_FRAME,
+      offset: at,
+      sequence: sequence + 1,
+      chain,
+    });
+    let verdict = "zero";
+    while (at < stop) {
+      verdict = checkFrame(bytes, data, at, expect());
+      if (verdict !== "valid") break;
+      frames.push(at);
+      sequence++;
+      chain = data.getUint32(at + f.H_CRC, true);
+      durable = Math.max(durable, getU64(data, at + f.H_DURABLE));
+      at += frameBytesAt(data, at);
+    }
+    if (verdict === "version") {
+      throw new StableLogError("ERR_FORMAT_VERSION", `open log: ${name} at ${at}: a frame of a newer format`, {
+        file: name,
+        offset: at,
+      });
+    }
+
+    const dataEnd = lastByte(bytes, at);
+    const zeros = dataEnd === at;
+    const reason = vouchedBeyond(bytes, data, at, sequence + 1, expect(), mark);
+    const closedHere = mark?.closed === true && mark.end === at && mark.sequence === sequence && mark.chain === chain;
+    const suspicious = !closedHere && reason === undefined && !zeros;
+    const bit = suspicious ? oneBitFromValid(bytes, data, at, expect()) : -1;
+    const decision = decideTail({
+      closedHere,
+      vouched: reason !== undefined,
+      zeros,
+      oneBit: bit >= 0,
+      policy: this.#options.onAmbiguousTail,
+    });
+    if (decision === "ERR_CORRUPT") throw corrupt(name, at, `no valid frame stands there, but ${reason}`);
+
+    if (mark !== undefined) {
+      const marked = frames[mark.sequence - link.sequence];
+      if (
+        marked !== undefined &&
+        (marked + frameBytesAt(data, marked) !== mark.end || data.getUint32(marked + f.H_CRC, true) !== mark.chain)
+      ) {
+        throw corrupt(name, marked, "STATE's watermark names another frame in this place");
+      }
+      durable = Math.max(durable, mark.sequence);
+    }
+    if (headVouched) durable = Math.max(durable, link.sequence);
+    let vouchedFrames = Math.min(frames.length, Math.max(0, durable - link.sequence + 1));
+    if (closedHere) vouchedFrames = frames.length;
+    // A head restates what its predecessor holds, so who only looks may believe it before STATE names it.
+    if (this.#options.readOnly) vouchedFrames = Math.max(1, vouchedFrames);
+    const whole = vouchedFrames === 0;
+
+    const segment = newSegment(state.logId, generation, link.capacity, link.last, link.previous);
+    view.dummyIndex = link.baseIndex;
+    view.dummyTag = link.baseTag;
+    view.last = link.last;
+    const applyTo = (target: LogSegment, from: number, to: number): void => {
+      for (let i = from; i < to; i++) {
+        const offset = frames[i] as number;
+        if (!view.apply(bytes, data, offset, offset, target))
+          throw corrupt(name, offset, "its fields contradict the log");
+      }
+    };
+    applyTo(segment, 0, vouchedFrames);
+    if (vouchedFrames > 0) {
+      const last = frames[vouchedFrames - 1] as number;
+      segment.end = last + frameBytesAt(data, last);
+      segment.sequence = link.sequence + vouchedFrames - 1;
+      segment.chain = data.getUint32(last + f.H_CRC, true);
+    }
+    const base = view.last;
+    let carry: CarriedTail | undefined;
+    if (vouchedFrames < frames.length && !this.#options.readOnly) {
+      const carriedSegment = newSegment(state.logId, generation, link.capacity, base, link.previous);
+      carriedSegment.index = undefined;
+      applyTo(carriedSegment, vouchedFrames, frames.length);
+      carry = collectCarried(bytes, data, frames.slice(vouchedFrames), carriedSegment.from, base, view.dummyIndex);
+    }
+    if (decision === "ERR_AMBIGUOUS_TAIL") {
+      throw this.#ambiguous(name, bytes, data, at, bit, expect(), view);
+    }
+    return {
+      segment,
+      link,
+      verdict: decision,
+      offset: at,
+      droppedBytes: dataEnd - at,
+      zeros,
+      whole,
+      carry,
+    };
+  }
+
+  /** What the tail would hold if the flipped bit were put right: the bounds of what dropping it may lose. */
+  #ambiguous(
+    name: string,
+    bytes: Uint8Array,
+    data: DataView,
+    at: number,
+    bit: number,
+    expected: FrameExpectation,
+    view: LogView,
+  ): StableLogError {
+    const lastIndex = view.last;
+    let maybeLostThrough = lastIndex;
+    const part = emptyPart();
+    flip(bytes, bit);
+    let next = expected;
+    let p = at;
+    while (checkFrame(bytes, data, p, next) === "valid" && readPart(data, p, part)) {
+      if ((part.flags & f.F_RESET) !== 0) maybeLostThrough = Math.max(maybeLostThrough, part.baseIndex);
+      if (part.count > 0) maybeLostThrough = Math.max(maybeLostThrough, part.first + part.count - 1);
+      const sequence = next.sequence === undefined ? undefined : next.sequence + 1;
+      const chain = data.getUint32(p + f.H_CRC, true);
+      p += frameBytesAt(data, p);
+      next = { ...next, offset: p, sequence, chain };
+    }
+    flip(bytes, bit);
+    return new StableLogError(
+      "ERR_AMBIGUOUS_TAIL",
+      `open log: ${name} at ${at}: the last frame is one bit from valid; ` +
+        `the log is sure up to ${lastIndex}, dropping the tail may lose up to ${maybeLostThrough}`,
+      { file: name, offset: at, lastIndex, maybeLostThrough },
+    );
+  }
+
+  /** The segments that the log needs before the newest one, oldest first, with the newest (when kept) at the end. */
+  async #olderSegments(
+    newestLink: Link,
+    newest: LogSegment | undefined,
+    carry: CarriedTail | undefined,
+    view: LogView,
+    logId: Uint8Array,
+  ): Promise<LogSegment[]> {
+    const segments: LogSegment[] = newest === undefined ? [] : [newest];
+    let link = newestLink;
+    // A carried tail stands before everything older: it will be the newest segment, or follows the one that is.
+    let reached: Pick<LogSegment, "from" | "base"> = newest ?? { from: NO_RECORDS, base: link.last };
+    if (carry?.cut === true && carry.first < reached.from) reached = { from: carry.first, base: reached.base };
+    while (!isOldestNeeded(reached, view.dummyIndex)) {
+      if (link.previous === 0) {
+        throw corrupt(
+          segments[0]?.name ?? STATE_NAME,
+          0,
+          `it is the first segment, but the log begins before ${link.last + 1}`,
+        );
+      }
+      const generation = link.previous;
+      const name = segmentName(generation);
+      let head: Head;
+      try {
+        head = await this.#head(generation, logId);
+      } catch (error) {
+        if (errnoOf(error) !== "ENOENT") throw error;
+        head = {
+          verdict: "absent",
+          why: "a later segment links to it and it is gone",
+          bytes: new Uint8Array(0),
+          size: 0,
+        };
+      }
+      const decision = decideSegment({ place: "older", head: head.verdict, needed: true });
+      if (decision !== "part") throw this.#refusal(decision, name, head);
+      if (head.size < link.previousEnd) {
+        throw corrupt(name, head.size, `it ends there; its successor says it holds ${link.previousEnd} bytes`);
+      }
+      const older = readLink(head.bytes);
+      const segment = newSegment(logId, generation, older.capacity, older.last, older.previous);
+      segment.from = link.previousFrom;
+      segment.end = link.previousEnd;
+      segment.sequence = link.previousSequence;
+      segment.chain = link.chain;
+      segment.index = undefined;
+      segments.unshift(segment);
+      link = older;
+      reached = segment;
+    }
+    return segments;
+  }
+}
+
+function headExpectation(logId: Uint8Array, generation: number): FrameExpectation {
+  return {
+    identity: segmentIdentity(logId, generation),
+    kind: f.KIND_HEAD,
+    offset: 0,
+    sequence: undefined,
+    chain: undefined,
+  };
+}
+
+function corrupt(file: string, offset: number, why: string): StableLogError {
+  return new StableLogError("ERR_CORRUPT", `open log: ${file} at ${offset}: ${why}`, { file, offset });
+}
+
+/** Offset after the last byte at or beyond `at` that is not zero; `at` when there is none. */
+function lastByte(bytes: Uint8Array, at: number): number {
+  let end = bytes.length;
+  while (end > at && bytes[end - 1] === 0) end--;
+  return end;
+}
+
+/**
+ * Why the bytes at `at` must have been a frame: STATE's watermark lies beyond it, or a later frame says it was durable.
+ * A later frame that only stands there proves nothing: within one group sectors reach the disk in any order.
+ */
+function vouchedBeyond(
+  bytes: Uint8Array,
+  data: DataView,
+  at: number,
+  sequence: number,
+  expected: FrameExpectation,
+  mark: { end: number; sequence: number; chain: number } | undefined,
+): string | undefined {
+  if (mark !== undefined && mark.sequence >= sequence) return `STATE says that the log was durable up to ${mark.end}`;
+  const end = lastByte(bytes, at);
+  for (let p = at + 8; p + f.HEADER_BYTES <= end; p += 8) {
+    if (data.getUint16(p + f.H_MAGIC, true) !== f.MAGIC) continue;
+    const verdict = checkHeader(bytes, data, p, { ...expected, offset: p, sequence: undefined, chain: undefined });
+    if (verdict === "valid" && getU64(data, p + f.H_DURABLE) >= sequence)
+      return `the frame at ${p} says it was durable`;
+  }
+  return undefined;
+}
+
+/** What the frames at `frames` leave of the log, as records to write again. */
+function collectCarried(
+  bytes: Uint8Array,
+  view: DataView,
+  frames: readonly number[],
+  from: number,
+  base: number,
+  dummyIndex: number,
+): CarriedTail {
+  const part = emptyPart();
+  let recordsAt: number[] = [];
+  let first = 0;
+  for (const at of frames) {
+    readPart(view, at, part);
+    if ((part.flags & f.F_RESET) !== 0) recordsAt = [];
+    if ((part.flags & f.F_RECORDS) === 0) continue;
+    if (recordsAt.length === 0 || part.first <= first) {
+      recordsAt = [];
+      first = part.first;
+    } else {
+      recordsAt.length = Math.min(recordsAt.length, part.first - first);
+    }
+    let p = part.recordsAt;
+    let blockEnd = part.blocks === 0 ? part.recordsEnd : 0;
+    let block = 0;
+    for (let i = 0; i < part.count; i++) {
+      if (part.blocks > 0 && p >= blockEnd) {
+        const recordBytes = view.getUint32(part.directoryAt + block * f.DIRECTORY_BYTES, true);
+        if (block > 0) p = Math.ceil(blockEnd / 8) * 8;
+        p += f.BLOCK_BYTES;
+        blockEnd = p + recordBytes;
+        block++;
+      }
+      recordsAt.push(p);
+      p += f.RECORD_BYTES + view.getUint32(p + f.R_DATA_BYTES, true);
+    }
+  }
+  // What the tail compacts away itself is not written again.
+  if (from <= dummyIndex) {
+    recordsAt = recordsAt.slice(dummyIndex + 1 - from);
+    from = dummyIndex + 1;
+  }
+  let dataBytes = 0;
+  for (const at of recordsAt) dataBytes += view.getUint32(at + f.R_DATA_BYTES, true);
+  const cut = from !== NO_RECORDS;
+  return { bytes, view, recordsAt, first: cut ? from : base + 1, dataBytes, cut, base: cut ? from - 1 : base };
+}

@@ -1,0 +1,147 @@
+// The next segment's file, ready before it is needed: zero-filled in paced pieces and synced off the hot path, so that
+// writing a segment never allocates blocks and a full disk strikes while nothing has been promised. One spare file at most,
+// under a name of its own; a segment that compaction released is renamed to it and filled with zeros again. Used by log.ts.
+//
+// Zeros go to a file of their own because zero-filling the file being written makes its own syncs flush the zeros.
+
+import { type Disk, type DiskFile, joinPath } from "../disk/disk.js";
+import { SPARE_NAME } from "./segment-name.js";
+
+const PIECE_BYTES = 1024 * 1024;
+/** The spare grows while its predecessor fills from the first to the second of these fractions. */
+const PACE_FROM = 0.5;
+const PACE_TO = 0.9;
+
+interface Spare {
+  readonly file: DiskFile;
+  /** Bytes from the start that are zero, written as such in this run. */
+  filled: number;
+  /** Size of the file found, when it was recycled; its old bytes stand beyond `filled`. */
+  found: number;
+  /** Some of the zeros are not synced yet. */
+  dirty: boolean;
+}
+
+export class SegmentPipeline {
+  readonly #disk: Disk;
+  readonly #path: string;
+  readonly #zeroFill: boolean;
+  #zeros: Uint8Array | undefined;
+  #spare: Spare | undefined;
+  /** The piece of work under way; never rejects (a spare that failed is dropped, take() then says why). */
+  #work: Promise<void> | undefined;
+  #target = 0;
+  #closed = false;
+
+  /** `zeroFill` false: files are made empty and grow as they are written (nothing is synced anyway). */
+  constructor(disk: Disk, dir: string, zeroFill: boolean) {
+    this.#disk = disk;
+    this.#path = joinPath(dir, SPARE_NAME);
+    this.#zeroFill = zeroFill;
+  }
+
+  /** Bytes that the spare takes on disk. */
+  get spareBytes(): number {
+    return this.#spare === undefined ? 0 : Math.max(this.#spare.filled, this.#spare.found);
+  }
+
+  /**
+   * A file under the spare's name, zero up to `capacity` bytes or more, all of it synced, and nothing but zeros beyond.
+   * rename() then gives it its own name. Rejects with the system's error when it cannot be made; nothing is left behind then.
+   */
+  async take(capacity: number): Promise<DiskFile> {
+    while (this.#work !== undefined) await this.#work;
+    const spare = this.#spare ?? (await this.#create());
+    this.#spare = undefined;
+    try {
+      if (this.#zeroFill) {
+        if (spare.found > capacity) {
+          await spare.file.truncate(capacity);
+          spare.dirty = true;
+        }
+        while (spare.filled < capacity) await this.#fill(spare, capacity, false);
+        if (spare.dirty) await spare.file.writeLater(this.#zero(), 0, 0, 0, true);
+      }
+      return spare.file;
+    } catch (error) {
+      await this.#discard(spare);
+      throw error;
+    }
+  }
+
+  /** Gives the file that take() returned last its name. */
+  async rename(path: string): Promise<void> {
+    await this.#disk.rename(this.#path, path);
+  }
+
+  /**
+   * Tells how full the segment being written is (0 to 1), and how large its successor will be; starts the next piece of
+   * zeros when it is due. Returns at once.
+   */
+  advance(fraction: number, capacity: number): void {
+    if (!this.#zeroFill || fraction < PACE_FROM || this.#work !== undefined || this.#closed) return;
+    this.#target = capacity;
+    const due = Math.min(1, (fraction - PACE_FROM) / (PACE_TO - PACE_FROM)) * capacity;
+    if (this.#spare !== undefined && this.#spare.filled >= Math.min(due, this.#target)) return;
+    this.#start(async () => {
+      this.#spare ??= await this.#create();
+      await this.#fill(this.#spare, this.#target, true);
+    });
+  }
+
+  /**
+   * Offers a released segment's file. True when it was taken as the spare: it then stands under the spare's name. The
+   * rename is durable before a byte of it is overwritten, so a crash never leaves zeros under a segment's name.
+   */
+  async recycle(path: string, dir: string): Promise<boolean> {
+    while (this.#work !== undefined) await this.#work;
+    if (!this.#zeroFill || this.#closed || this.#spare !== undefined) return false;
+    await this.#disk.rename(path, this.#path);
+    await this.#disk.syncDir(dir);
+    const file = await this.#disk.open(this.#path, "write");
+    this.#spare = { file, filled: 0, found: file.size(), dirty: true };
+    return true;
+  }
+
+  /** Stops and removes the spare: a closed log takes no more room than it needs. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    while (this.#work !== undefined) await this.#work;
+    if (this.#spare !== undefined) await this.#discard(this.#spare);
+    this.#spare = undefined;
+  }
+
+  #start(piece: () => Promise<void>): void {
+    this.#work = piece()
+      .catch(async () => {
+        // Making space ahead is no promise: what failed is dropped, and take() tries again and reports.
+        if (this.#spare !== undefined) await this.#discard(this.#spare);
+        this.#spare = undefined;
+      })
+      .finally(() => {
+        this.#work = undefined;
+      });
+  }
+
+  async #create(): Promise<Spare> {
+    if ((await this.#disk.stat(this.#path)) !== undefined) await this.#disk.unlink(this.#path);
+    return { file: await this.#disk.open(this.#path, "create"), filled: 0, found: 0, dirty: false };
+  }
+
+  async #fill(spare: Spare, capacity: number, sync: boolean): Promise<void> {
+    const bytes = Math.min(PIECE_BYTES, capacity - spare.filled);
+    await spare.file.writeLater(this.#zero(), 0, bytes, spare.filled, sync);
+    spare.filled += bytes;
+    spare.dirty = !sync;
+  }
+
+  #zero(): Uint8Array {
+    this.#zeros ??= new Uint8Array(PIECE_BYTES);
+    return this.#zeros;
+  }
+
+  async #discard(spare: Spare): Promise<void> {
+    await spare.file.close().catch(() => {});
+    await this.#disk.unlink(this.#path).catch(() => {});
+  }
+}

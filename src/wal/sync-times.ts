@@ -1,0 +1,45 @@
+// How long syncs take: a histogram with fixed buckets for stats(), and the slow-disk test of the `auto` engine.
+
+/** Buckets grow by 2^(1/8), from 1 us on: within 9 % of the true quantile up to hours. */
+const PER_OCTAVE = 8;
+const BUCKETS = 40 * PER_OCTAVE;
+
+/** From this on a blocking sync keeps the event loop from its other work for too long. */
+export const SLOW_SYNC_MS = 2;
+/** A single slow sync is noise; a disk is slow when slow syncs outnumber fast ones by this many. */
+const SLOW_SYNCS = 8;
+
+export class SyncTimes {
+  readonly #buckets = new Uint32Array(BUCKETS);
+  #count = 0;
+  #slow = 0;
+
+  /** Number of syncs noted. */
+  get count(): number {
+    return this.#count;
+  }
+
+  note(ms: number): void {
+    const us = ms * 1000;
+    const bucket = us <= 1 ? 0 : Math.min(BUCKETS - 1, Math.floor(Math.log2(us) * PER_OCTAVE));
+    this.#buckets[bucket] = (this.#buckets[bucket] as number) + 1;
+    this.#count++;
+    this.#slow = ms > SLOW_SYNC_MS ? this.#slow + 1 : Math.max(0, this.#slow - 1);
+  }
+
+  /** True once syncs have been slow for a while. */
+  get slow(): boolean {
+    return this.#slow >= SLOW_SYNCS;
+  }
+
+  /** The time in ms that a share `q` (0 to 1) of the syncs stayed within; 0 before the first. */
+  quantile(q: number): number {
+    let left = Math.max(1, Math.ceil(this.#count * q));
+    if (this.#count === 0) return 0;
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      left -= this.#buckets[bucket] as number;
+      if (left <= 0) return 2 ** ((bucket + 0.5) / PER_OCTAVE) / 1000;
+    }
+    return 0;
+  }
+}
