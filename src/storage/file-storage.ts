@@ -42,7 +42,7 @@ import {
   resetBatch,
   sameMetadata,
 } from "./batch.js";
-import { decodeMark, encodeMark, getHardState, putHardState, type StorageMark } from "./mark.js";
+import { decodeMark, emptyMark, encodeMark, getHardState, putHardState, type StorageMark } from "./mark.js";
 import {
   inspectSnapshot,
   isSnapshotName,
@@ -64,7 +64,7 @@ export interface FileStorageOptions {
   readonly readOnly?: boolean | undefined;
   /** Who owns this log: at most 4 KiB, fixed at creation. Another value later is ERR_FOREIGN. */
   readonly metadata?: Uint8Array | undefined;
-  /** Size at which a segment is full, 4 KiB to 4 GiB; default 64 MiB. Smaller ones give space back sooner after compact(). */
+  /** Size at which a segment is full, 4 KiB to 1 GiB; default 64 MiB. Smaller ones give space back sooner after compact(). */
   readonly segmentBytes?: number | undefined;
   /** Bound of the cache of recent entries; default 64 MiB. 0 reads everything back from the segments. */
   readonly cacheBytes?: number | undefined;
@@ -112,7 +112,18 @@ export class FileStorage implements WritableStorage {
   #rejection: unknown;
   /** Counts saves with a snapshot: they supersede what still waits in the lane. */
   #installs = 0;
-  #staged: StagedFile | undefined;
+  /** The file of the last stageSnapshot(), until a save has taken it. `busy` while one is about to. */
+  #staged: { readonly file: StagedFile; busy: boolean } | undefined;
+  /**
+   * The mark that the log's queue leads to. Unlike `#submitted.mark` it names no snapshot that waits in the lane, whose
+   * file may never be: only this one may be written into a frame.
+   */
+  #queuedMark: StorageMark;
+  /** Names of snapshot files that are published and that no durable mark names yet. */
+  readonly #held: string[] = [];
+  /** What tidies up after saves that are durable; close() waits for it. */
+  #tidying: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | undefined;
 
   #hardState: HardState;
   #hardStateVersion = 0;
@@ -125,6 +136,7 @@ export class FileStorage implements WritableStorage {
     this.#dir = log.dir;
     this.#snapshotBytes = snapshotBytes;
     this.#mark = mark;
+    this.#queuedMark = mark;
     this.#markVersion = log.view.markVersion;
     this.#hardState = getHardState(viewOf(log.view.state), 0);
     this.#hardStateVersion = log.view.stateVersion;
@@ -140,25 +152,24 @@ export class FileStorage implements WritableStorage {
   static async open(dir: string, options: FileStorageOptions = {}): Promise<FileStorage> {
     const checked = checkOptions(dir, options);
     let storage: FileStorage | undefined;
+    let mark = emptyMark();
     const log = await Log.open<Entry>(dir, {
       ...checked,
       isOwnName: isSnapshotName,
+      // Before the log writes: a refusal leaves every byte as it was.
+      inspect: (view, logId) => {
+        mark = decodeMark(view.mark);
+        const [newest] = mark.snapshots;
+        if (newest !== undefined) inspectSnapshot(checked.disk, dir, logId, newest);
+      },
       materialize: (index, term, type, data) => ({ term, index, type: type as EntryType, data }),
-      onRejected: () => {
-        if (storage !== undefined) storage.#rejected();
+      onRejected: (error) => {
+        if (storage !== undefined) storage.#rejected(error);
       },
     });
-    try {
-      const mark = decodeMark(log.view.mark);
-      const [newest] = mark.snapshots;
-      if (newest !== undefined) inspectSnapshot(checked.disk, dir, log.logId, newest);
-      storage = new FileStorage(log, checked.disk, checked.snapshotBytes, mark);
-      if (!checked.readOnly) await storage.#prune();
-      return storage;
-    } catch (error) {
-      await log.close().catch(() => {});
-      throw error;
-    }
+    storage = new FileStorage(log, checked.disk, checked.snapshotBytes, mark);
+    if (!checked.readOnly) await storage.#prune();
+    return storage;
   }
 
   /** What open() found and did. */
@@ -229,7 +240,7 @@ export class FileStorage implements WritableStorage {
   // Not async, and one return of a shared promise: this is the hot path.
   save(batch: SaveBatch): Promise<void> {
     const log = this.#log;
-    const refusal = log.refusal("save");
+    const refusal = this.#refusal("save");
     if (refusal !== undefined) return Promise.reject(refusal);
     const checked = this.#checked;
     try {
@@ -239,6 +250,7 @@ export class FileStorage implements WritableStorage {
       const shape = this.#shape;
       shape.baseFlag = 0;
       shape.mark = undefined;
+      this.#shapeOf(checked, shape);
       this.#encode(checked, shape);
       advanceState(this.#submitted, checked);
       return log.submit(!checked.commitOnly, checked.count);
@@ -254,7 +266,7 @@ export class FileStorage implements WritableStorage {
     confState: ConfState | undefined,
     data: Uint8Array | AsyncIterable<Uint8Array>,
   ): Promise<SnapshotMetadata> {
-    const refusal = this.#log.refusal("create snapshot");
+    const refusal = this.#refusal("create snapshot");
     if (refusal !== undefined) return Promise.reject(refusal);
     const { firstIndex, lastIndex, snapshotIndex, mark } = this.#submitted;
     let metadata: SnapshotMetadata;
@@ -266,32 +278,40 @@ export class FileStorage implements WritableStorage {
       return Promise.reject(error as Error);
     }
     const bytes = isBytes(data) ? data.slice() : data;
-    const next = withSnapshot(mark, metadata);
+    const name = snapshotName(metadata);
     const run = this.#inTurn(async (superseded) => {
       const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, bytes);
-      if (superseded()) {
-        await this.#disk.unlink(joinPath(this.#dir, file.tmp)).catch(() => {});
-        await this.#log.settled();
-        return cloneMetadata(metadata);
+      this.#held.push(name);
+      try {
+        if (!superseded()) await publishFile(this.#disk, this.#dir, file);
+        // Asked again: the entries that it stands for may have been rejected while it got its name.
+        if (superseded()) await this.#log.settled();
+        else await this.#submitMark(withSnapshot(this.#queuedMark, metadata));
+      } finally {
+        this.#letGo(name);
+        if (file.name === file.tmp) await this.#disk.unlink(joinPath(this.#dir, file.tmp)).catch(() => {});
       }
-      await publishFile(this.#disk, this.#dir, file);
-      await this.#submitMark(next);
       await this.#prune();
       return cloneMetadata(metadata);
     });
     this.#submitted.snapshotIndex = index;
-    this.#submitted.mark = next;
+    this.#submitted.mark = withSnapshot(mark, metadata);
     return run;
   }
 
   async stageSnapshot(metadata: SnapshotMetadata, data: AsyncIterable<Uint8Array>): Promise<void> {
-    const refusal = this.#log.refusal("stage snapshot");
+    const refusal = this.#refusal("stage snapshot");
     if (refusal !== undefined) throw refusal;
     checkStageSnapshot(metadata, data, this.#submitted.snapshotIndex);
     const file = await stageFile(this.#disk, this.#dir, this.#log.logId, cloneMetadata(metadata), data);
+    const late = this.#refusal("stage snapshot");
+    if (late !== undefined) {
+      await this.#disk.unlink(joinPath(this.#dir, file.tmp)).catch(() => {});
+      throw late;
+    }
     const before = this.#staged;
-    this.#staged = file;
-    if (before !== undefined) await this.#disk.unlink(joinPath(this.#dir, before.tmp)).catch(() => {});
+    this.#staged = { file, busy: false };
+    if (before?.busy === false) await this.#discard(before.file);
   }
 
   readSnapshot(): { metadata: SnapshotMetadata; data: AsyncIterable<Uint8Array> } | undefined {
@@ -302,7 +322,7 @@ export class FileStorage implements WritableStorage {
   }
 
   compact(index: number): Promise<void> {
-    const refusal = this.#log.refusal("compact");
+    const refusal = this.#refusal("compact");
     if (refusal !== undefined) return Promise.reject(refusal);
     try {
       const { firstIndex, lastIndex } = this.#submitted;
@@ -311,7 +331,7 @@ export class FileStorage implements WritableStorage {
       // Behind a snapshot that is still being written it must wait: were that to fail, the entries would be all there is.
       const run =
         this.#inLane === 0
-          ? this.#submitCompaction(index, term).then(() => this.#log.release())
+          ? this.#afterwards(this.#submitCompaction(index, term), () => this.#log.release())
           : this.#inTurn(async (superseded) => {
               if (superseded()) return this.#log.settled();
               await this.#submitCompaction(index, term);
@@ -325,19 +345,22 @@ export class FileStorage implements WritableStorage {
     }
   }
 
-  async close(): Promise<void> {
-    // What is in the lane was called before: it keeps its turn, as queued saves do, unless the log refuses it by now.
-    while (this.#inLane > 0 && this.#log.status === "open" && !this.#closed) await this.#lane;
-    this.#closed = true;
-    await this.#log.close();
-    if (this.#staged !== undefined && !this.#log.readOnly) {
-      const { tmp } = this.#staged;
-      this.#staged = undefined;
-      await this.#disk.unlink(joinPath(this.#dir, tmp)).catch(() => {});
-    }
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
   }
 
-  #closed = false;
+  async #close(): Promise<void> {
+    // What is in the lane was called before: it keeps its turn, as queued saves do, unless the log refuses it by now.
+    while (this.#inLane > 0 && this.#log.status === "open") await this.#lane;
+    // While the directory is ours: what tidies up removes files.
+    await this.#log.settled().catch(() => {});
+    await this.#tidying;
+    const staged = this.#staged;
+    this.#staged = undefined;
+    if (staged !== undefined && !this.#log.readOnly) await this.#discard(staged.file);
+    await this.#log.close();
+  }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
@@ -378,11 +401,6 @@ export class FileStorage implements WritableStorage {
   /** Encodes the records and HardState of a checked save into the log's queue; submit() follows in the same turn. */
   #encode(checked: CheckedBatch, shape: PartShape): void {
     const { hardState, entries, from, count } = checked;
-    shape.hasState = hardState !== undefined;
-    shape.hasRecords = count > 0;
-    shape.first = checked.firstIndex;
-    shape.count = count;
-    shape.dataBytes = checked.payloadBytes;
     const writer = this.#log.begin(shape);
     if (hardState !== undefined) putHardState(writer.view, writer.stateAt, hardState);
     for (let i = from, end = from + count; i < end; i++) {
@@ -391,49 +409,98 @@ export class FileStorage implements WritableStorage {
     }
   }
 
+  /** Sets what `shape` says of the records and HardState of a checked save. */
+  #shapeOf(checked: CheckedBatch, shape: PartShape): void {
+    shape.hasState = checked.hardState !== undefined;
+    shape.hasRecords = checked.count > 0;
+    shape.first = checked.firstIndex;
+    shape.count = checked.count;
+    shape.dataBytes = checked.payloadBytes;
+  }
+
   #saveSnapshot(checked: CheckedBatch, snapshot: Snapshot): Promise<void> {
     const metadata = cloneMetadata(snapshot.metadata);
-    const { mark } = this.#submitted;
     const shape = emptyShape();
     let next: StorageMark;
     if (checked.bootstrap) {
-      next = { ...mark, confState: metadata.confState };
+      next = { ...this.#queuedMark, confState: metadata.confState };
     } else {
-      next = withSnapshot(mark, metadata);
+      next = withSnapshot(this.#queuedMark, metadata);
       shape.baseFlag = F_RESET;
       shape.baseIndex = metadata.index;
       shape.baseTag = metadata.term;
     }
     shape.mark = encodeMark(next);
+    this.#shapeOf(checked, shape);
+    // Asked before the gate: behind one there must be a save.
+    this.#log.checkRoom(shape);
     if (!checked.bootstrap) this.#log.gate(this.#installFile(metadata, snapshot.data));
     this.#encode(checked, shape);
     advanceState(this.#submitted, checked);
     this.#submitted.mark = next;
+    this.#queuedMark = next;
     const saved = this.#log.submit(true, checked.count);
     if (checked.bootstrap) return saved;
     this.#submitted.dummyTerm = metadata.term;
     this.#installs++;
-    return saved.then(async () => {
+    const staged = this.#staged?.busy === true ? this.#staged : undefined;
+    const name = snapshotName(metadata);
+    const done = saved.finally(() => {
+      this.#letGo(name);
+      if (staged !== undefined) staged.busy = false;
+    });
+    return this.#afterwards(done, async () => {
+      if (this.#staged === staged) this.#staged = undefined;
       await this.#prune();
-      await this.#log.release();
+      // The save is durable whatever becomes of the room it frees: the next compact() or save tries again.
+      await this.#log.release().catch(() => {});
     });
   }
 
-  /** Makes the snapshot's file durable: the staged one when it is this snapshot's and the save brings no data of its own. */
+  /**
+   * Makes the snapshot's file durable: the staged one when it is this snapshot's and the save brings no data of its own.
+   * Should the save be rejected later, a staged file waits for the next one: it cannot be had again.
+   */
   async #installFile(metadata: SnapshotMetadata, data: Uint8Array): Promise<void> {
-    let file = this.#staged;
-    if (file !== undefined && data.length === 0 && sameMetadata(file.metadata, metadata)) {
-      this.#staged = undefined;
-    } else {
-      file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data.slice());
+    this.#held.push(snapshotName(metadata));
+    const staged = this.#staged;
+    if (staged !== undefined && data.length === 0 && sameMetadata(staged.file.metadata, metadata)) {
+      staged.busy = true;
+      await publishFile(this.#disk, this.#dir, staged.file);
+      return;
     }
-    await publishFile(this.#disk, this.#dir, file);
+    const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data.slice());
+    try {
+      await publishFile(this.#disk, this.#dir, file);
+    } catch (error) {
+      await this.#discard(file);
+      throw error;
+    }
+  }
+
+  #letGo(name: string): void {
+    const at = this.#held.indexOf(name);
+    if (at >= 0) this.#held.splice(at, 1);
+  }
+
+  /** Removes a snapshot file that no save took. */
+  async #discard(file: StagedFile): Promise<void> {
+    if (this.#kept().has(file.name)) return;
+    await this.#disk.unlink(joinPath(this.#dir, file.name)).catch(() => {});
+  }
+
+  /** `work` once `saved` has resolved; close() waits for both. */
+  #afterwards(saved: Promise<void>, work: () => Promise<void>): Promise<void> {
+    const done = saved.then(work);
+    this.#tidying = Promise.allSettled([this.#tidying, done]);
+    return done;
   }
 
   #submitMark(mark: StorageMark): Promise<void> {
     const shape = emptyShape();
     shape.mark = encodeMark(mark);
     this.#log.begin(shape);
+    this.#queuedMark = mark;
     return this.#log.submit(true, 0);
   }
 
@@ -491,10 +558,16 @@ export class FileStorage implements WritableStorage {
   }
 
   /** The log rejected its queue: nothing but the durable state will ever be. */
-  #rejected(): void {
+  #rejected(error: unknown): void {
     this.#epoch++;
-    this.#rejection = new StableLogError("ERR_IO", "a save queued before it was rejected");
+    this.#rejection = error;
     this.#submitted = this.#durableState();
+    this.#queuedMark = this.#submitted.mark;
+  }
+
+  #refusal(action: string): StableLogError | undefined {
+    if (this.#closing === undefined) return this.#log.refusal(action);
+    return new StableLogError("ERR_CLOSED", `${action}: the log is closed`);
   }
 
   #durableHardState(): HardState {
@@ -528,17 +601,23 @@ export class FileStorage implements WritableStorage {
     };
   }
 
+  /** The snapshot files that the durable mark names, the queued one will, or work under way is about to. */
+  #kept(): Set<string> {
+    const marked = [...this.#durableMark().snapshots, ...this.#queuedMark.snapshots].map(snapshotName);
+    return new Set([...marked, ...this.#held, this.#staged?.file.name ?? ""]);
+  }
+
   /**
-   * Removes snapshot files that neither the durable mark nor the submitted one names: older ones, and what a crash left
-   * unfinished. Called only when the mark is durable, so the newer is safe by then.
+   * Removes snapshot files that nothing needs: older ones, and what a crash left unfinished. Called only when the mark is
+   * durable, so the newer is safe by then.
    */
   async #prune(): Promise<void> {
-    const kept = new Set([...this.#durableMark().snapshots, ...this.#submitted.mark.snapshots].map(snapshotName));
     const names = await this.#disk.list(this.#dir).catch((): string[] => []);
     for (const name of names) {
       // Files under a temporary name are somebody's work in hand, but for those that were here before we were.
-      const unfinished = name.endsWith(".tmp") && this.#inLane === 0 && this.#staged === undefined && !this.#opened;
-      if (!isSnapshotName(name) || kept.has(name) || (name.endsWith(".tmp") && !unfinished)) continue;
+      if (!isSnapshotName(name) || (name.endsWith(".tmp") && this.#opened)) continue;
+      // Asked for each: while one file goes, another may be published.
+      if (this.#kept().has(name)) continue;
       // Space that could not be given back now is given back by the next prune.
       await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
     }

@@ -35,8 +35,10 @@ export function isSnapshotName(name: string): boolean {
   return OWN_NAME.test(name);
 }
 
-/** A snapshot file that is whole and synced, under a name that recovery takes for garbage. */
+/** A snapshot file that is whole and synced. */
 export interface StagedFile {
+  /** Its name now: one that recovery takes for garbage, until publishFile() gives it the snapshot's. */
+  name: string;
   readonly tmp: string;
   readonly metadata: SnapshotMetadata;
 }
@@ -64,7 +66,7 @@ export async function stageFile(
     file = await disk.open(path, "create");
     await writeFile(disk, file, logId, metadata, data, action);
     await file.close();
-    return { tmp, metadata };
+    return { name: tmp, tmp, metadata };
   } catch (error) {
     await file?.close().catch(() => {});
     await disk.unlink(path).catch(() => {});
@@ -147,12 +149,23 @@ function encodeHead(logId: Uint8Array, metadata: SnapshotMetadata): Uint8Array {
   return head;
 }
 
-/** Gives a staged file its name, durably. */
+/**
+ * Gives a staged file its name, durably; nothing to do when it has it. After a failure it has its temporary name again
+ * where that can be, because a directory that failed to sync once may say yes to a second call and lie.
+ * @throws ERR_NO_SPACE, ERR_IO.
+ */
 export async function publishFile(disk: Disk, dir: string, file: StagedFile): Promise<void> {
   const name = snapshotName(file.metadata);
+  if (file.name === name) return;
   try {
-    await disk.rename(joinPath(dir, file.tmp), joinPath(dir, name));
-    await disk.syncDir(dir);
+    await disk.rename(joinPath(dir, file.name), joinPath(dir, name));
+    try {
+      await disk.syncDir(dir);
+    } catch (error) {
+      await disk.rename(joinPath(dir, name), joinPath(dir, file.name));
+      throw error;
+    }
+    file.name = name;
   } catch (error) {
     throw spaceError(`publish snapshot ${name}`, error, { file: name });
   }

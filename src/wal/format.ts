@@ -163,7 +163,7 @@ export const INDEX_RUN_BYTES = 12;
 export const FIRST_SEGMENT_BYTES = 256 * 1024;
 export const MIN_SEGMENT_BYTES = 4096;
 export const DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024;
-export const MAX_SEGMENT_BYTES = 4 * 1024 * 1024 * 1024;
+export const MAX_SEGMENT_BYTES = 1024 * 1024 * 1024;
 /** The largest save, frame and padding included. */
 export const MAX_SAVE_BYTES = 1024 * 1024 * 1024;
 /** The largest payload of one record. */

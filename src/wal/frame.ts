@@ -175,7 +175,8 @@ export class PartWriter {
     } else {
       if (tag !== this.#tag) this.#flags |= f.F_MIXED;
       if (this.#blocked && at - this.#blockAt + f.RECORD_BYTES + dataBytes > f.BLOCK_BYTES + f.BLOCK_TARGET_BYTES) {
-        if (at - this.#blockAt > f.BLOCK_BYTES) at = this.#openBlock(this.#closeBlock(at));
+        // An open block is never empty: the record it was opened for follows at once.
+        at = this.#openBlock(this.#closeBlock(at));
       }
     }
     const view = this.view;
@@ -289,7 +290,7 @@ export function stampFrame(
   if (metaBytes !== bodyBytes) {
     const body = at + f.HEADER_BYTES;
     let block = body + metaBytes;
-    let entry = directoryAt(view, body, metaBytes, bodyBytes);
+    let entry = directoryAt(view, body, bodyBytes);
     for (const end = body + bodyBytes; entry < end; entry += f.DIRECTORY_BYTES) {
       view.setUint32(block + f.B_CHECK, (view.getUint32(entry + 4, true) ^ identity.seed) >>> 0, true);
       block += f.BLOCK_BYTES + align8(view.getUint32(entry, true));
@@ -298,12 +299,14 @@ export function stampFrame(
   return crc;
 }
 
-/** Where the block directory of a blocked body begins; its length stands in the part, which ends at metaBytes. */
-function directoryAt(view: DataView, body: number, metaBytes: number, bodyBytes: number): number {
-  // A head's link comes before its part; a link is longer than any part's fixed fields, so the kind is asked for.
-  const part = body + (view.getUint8(body - f.HEADER_BYTES + f.H_KIND) === f.KIND_HEAD ? f.LINK_BYTES : 0);
-  if (part + f.PART_BYTES > body + metaBytes) return Number.NaN;
-  return body + bodyBytes - view.getUint32(part + f.P_BLOCKS, true) * f.DIRECTORY_BYTES;
+/** Where the block directory of a blocked body begins: its length stands in the part, and may be nonsense. */
+function directoryAt(view: DataView, body: number, bodyBytes: number): number {
+  return body + bodyBytes - view.getUint32(partAt(view, body) + f.P_BLOCKS, true) * f.DIRECTORY_BYTES;
+}
+
+/** Where the part of the body at `body` begins: a head's link comes before it. */
+function partAt(view: DataView, body: number): number {
+  return view.getUint8(body - f.HEADER_BYTES + f.H_KIND) === f.KIND_HEAD ? body + f.LINK_BYTES : body;
 }
 
 /** What stands where a frame is looked for. "version" is a frame of ours of a format newer than this code. */
@@ -320,7 +323,10 @@ export interface FrameExpectation {
   readonly chain: number | undefined;
 }
 
-/** Checks the header at `at` of `bytes` alone: magic, checksum, place. "valid" says nothing of the body. */
+/**
+ * Checks the header at `at` of `bytes` alone: magic, checksum, place. "valid" says nothing of the body, except that it has
+ * room for the fixed fields of its kind.
+ */
 export function checkHeader(bytes: Uint8Array, view: DataView, at: number, expected: FrameExpectation): FrameVerdict {
   if (at + f.HEADER_BYTES > bytes.length) return allZero(bytes, at, bytes.length) ? "zero" : "length";
   if (view.getUint16(at + f.H_MAGIC, true) !== f.MAGIC) {
@@ -342,9 +348,9 @@ export function checkHeader(bytes: Uint8Array, view: DataView, at: number, expec
   ) {
     return "place";
   }
-  const bodyBytes = view.getUint32(at + f.H_BODY_BYTES, true);
   const metaBytes = view.getUint32(at + f.H_META_BYTES, true);
-  if (bodyBytes < f.PART_BYTES || metaBytes > bodyBytes || metaBytes < f.PART_BYTES) return "place";
+  const least = f.PART_BYTES + (expected.kind === f.KIND_HEAD ? f.LINK_BYTES : 0);
+  if (metaBytes < least || metaBytes > view.getUint32(at + f.H_BODY_BYTES, true)) return "place";
   return "valid";
 }
 
@@ -365,17 +371,18 @@ export function checkFrame(bytes: Uint8Array, view: DataView, at: number, expect
   ) {
     return "block";
   }
-  if (view.getUint32(end - 8, true) !== f.TRAILER_WORD || view.getUint32(end - 4, true) !== f.TRAILER_WORD)
+  if (view.getUint32(end - 8, true) !== f.TRAILER_WORD || view.getUint32(end - 4, true) !== f.TRAILER_WORD) {
     return "trailer";
+  }
   return "valid";
 }
 
-/** The checksum of a body's meta bytes and directory; NaN when the directory's length makes no sense. */
+/** The checksum of a body's meta bytes and directory; NaN, which equals none, when the directory overlaps the meta bytes. */
 function metaCrc(bytes: Uint8Array, view: DataView, body: number, metaBytes: number, bodyBytes: number): number {
   const meta = crc32(bytes.subarray(body, body + metaBytes));
   if (metaBytes === bodyBytes) return meta;
-  const directory = directoryAt(view, body, metaBytes, bodyBytes);
-  if (!(directory >= body + metaBytes)) return Number.NaN;
+  const directory = directoryAt(view, body, bodyBytes);
+  if (directory < body + metaBytes) return Number.NaN;
   return crc32(bytes.subarray(directory, body + bodyBytes), meta);
 }
 
@@ -398,7 +405,7 @@ function firstBadBlock(
 ): BadBlock | undefined {
   let block = body + metaBytes;
   let bad: BadBlock | undefined;
-  const directory = directoryAt(view, body, metaBytes, bodyBytes);
+  const directory = directoryAt(view, body, bodyBytes);
   for (let entry = directory; entry < body + bodyBytes; entry += f.DIRECTORY_BYTES) {
     const recordBytes = view.getUint32(entry, true);
     const crc = view.getUint32(entry + 4, true);
@@ -449,7 +456,8 @@ export function flippedBit(syndrome: number, length: number): number {
 
 /**
  * The one bit of the bad frame at `at` whose flip makes it valid, counted from the first bit of `bytes`; -1 when there is
- * none. `bytes` is left as it was. This tells a flipped bit from a tear, which never leaves a frame one bit short.
+ * none. `bytes` is left as it was. This tells a flipped bit from a tear: a killed write never leaves a frame one bit short,
+ * a power cut only where all that a lost sector held was one single bit.
  */
 export function oneBitFromValid(bytes: Uint8Array, view: DataView, at: number, expected: FrameExpectation): number {
   const candidate = suspectBit(bytes, view, at, expected);
@@ -474,7 +482,7 @@ function suspectBit(bytes: Uint8Array, view: DataView, at: number, expected: Fra
     const syndrome = (stored ^ actual) >>> 0;
     const inHeader = flippedBit(syndrome, f.HEADER_BYTES - 4);
     if (inHeader >= 0) return (at + 4) * 8 + inHeader;
-    return isPowerOfTwo(syndrome) ? at * 8 + Math.log2(syndrome) : -1;
+    return bitOfWord(at + f.H_CRC, syndrome);
   }
   if (checkHeader(bytes, view, at, expected) !== "valid") return -1;
   const bodyBytes = view.getUint32(at + f.H_BODY_BYTES, true);
@@ -496,12 +504,12 @@ function suspectBit(bytes: Uint8Array, view: DataView, at: number, expected: Fra
       const bit = flippedBit((blockCrc ^ bad.crc) >>> 0, length);
       return bit < 0 ? -1 : from * 8 + bit;
     }
-    const check = (view.getUint32(bad.at + f.B_CHECK, true) ^ bad.crc ^ expected.identity.seed) >>> 0;
-    return isPowerOfTwo(check) ? bad.at * 8 + Math.log2(check) : -1;
+    const check = view.getUint32(bad.at + f.B_CHECK, true) ^ bad.crc ^ expected.identity.seed;
+    return bitOfWord(bad.at + f.B_CHECK, check >>> 0);
   }
   for (const word of [end - 8, end - 4]) {
     const difference = (view.getUint32(word, true) ^ f.TRAILER_WORD) >>> 0;
-    if (difference !== 0) return isPowerOfTwo(difference) ? word * 8 + Math.log2(difference) : -1;
+    if (difference !== 0) return bitOfWord(word, difference);
   }
   return -1;
 }
@@ -519,14 +527,13 @@ function suspectMetaBit(
     const bit = flippedBit((stored ^ actual) >>> 0, metaBytes);
     return bit < 0 ? -1 : body * 8 + bit;
   }
-  const directory = directoryAt(view, body, metaBytes, bodyBytes);
+  const directory = directoryAt(view, body, bodyBytes);
   if (directory >= body + metaBytes) {
     const bit = flippedBit((stored ^ actual) >>> 0, metaBytes + body + bodyBytes - directory);
     if (bit >= 0) return bit < metaBytes * 8 ? body * 8 + bit : directory * 8 + bit - metaBytes * 8;
   }
   // A flip in the directory's own length moves what is checksummed: those 32 bits are tried one by one.
-  const part = body + (view.getUint8(body - f.HEADER_BYTES + f.H_KIND) === f.KIND_HEAD ? f.LINK_BYTES : 0);
-  for (let bit = (part + f.P_BLOCKS) * 8, last = bit + 32; bit < last; bit++) {
+  for (let bit = (partAt(view, body) + f.P_BLOCKS) * 8, last = bit + 32; bit < last; bit++) {
     flip(bytes, bit);
     const crc = metaCrc(bytes, view, body, metaBytes, bodyBytes);
     flip(bytes, bit);
@@ -535,8 +542,9 @@ function suspectMetaBit(
   return -1;
 }
 
-function isPowerOfTwo(value: number): boolean {
-  return value !== 0 && (value & (value - 1)) === 0;
+/** The bit that the u32 at `at` differs by, when `difference` (not 0) is a single one; else -1. */
+function bitOfWord(at: number, difference: number): number {
+  return (difference & (difference - 1)) === 0 ? at * 8 + Math.log2(difference) : -1;
 }
 
 /** A decoded part: offsets are into the buffer it was read from. One object is reused for many parts. */
@@ -581,12 +589,10 @@ export function emptyPart(): Part {
  * other or its length, which no writer of ours leaves: checksums that hold do not make a stranger's bytes trustworthy.
  */
 export function readPart(view: DataView, at: number, part: Part): boolean {
-  const head = view.getUint8(at + f.H_KIND) === f.KIND_HEAD;
   const body = at + f.HEADER_BYTES;
   const bodyEnd = body + view.getUint32(at + f.H_BODY_BYTES, true);
   const metaEnd = body + view.getUint32(at + f.H_META_BYTES, true);
-  let p = body + (head ? f.LINK_BYTES : 0);
-  if (p + f.PART_BYTES > metaEnd) return false;
+  let p = partAt(view, body);
   const flags = view.getUint32(p + f.P_FLAGS, true);
   if (flags > f.F_ALL || getU64(view, p + f.P_GROUP) !== 0) return false;
   part.flags = flags;
@@ -620,12 +626,14 @@ export function readPart(view: DataView, at: number, part: Part): boolean {
   part.first = getU64(view, p);
   part.tag = getU64(view, p + 8);
   p += f.RECORDS_BYTES;
-  if (!(part.first >= 1 && part.first + part.count - 1 <= MAX_INDEX && part.tag <= Number.MAX_SAFE_INTEGER))
+  if (!(part.first >= 1 && part.first + part.count - 1 <= MAX_INDEX && part.tag <= Number.MAX_SAFE_INTEGER)) {
     return false;
+  }
   part.recordsAt = p;
   if (part.blocks === 0) {
     part.recordsEnd = bodyEnd;
-    return metaEnd === bodyEnd && part.count * f.RECORD_BYTES <= bodyEnd - p;
+    const left = bodyEnd - p;
+    return metaEnd === bodyEnd && (part.count === 0 ? left === 0 : part.count * f.RECORD_BYTES <= left);
   }
   part.directoryAt = bodyEnd - part.blocks * f.DIRECTORY_BYTES;
   part.recordsEnd = part.directoryAt;
@@ -636,8 +644,8 @@ export function readPart(view: DataView, at: number, part: Part): boolean {
 export type RecordVisitor = (index: number, tag: number, kind: number, dataAt: number, dataEnd: number) => void;
 
 /**
- * Walks `count` records that stand in [at, end) of a checked buffer. False when they do not fill it exactly.
- * Hot readers inline this loop; recovery and verify() call it.
+ * Walks `count` records that stand in [at, end) of a checked buffer. False when they do not fill it exactly; those before
+ * the one at fault have been visited then. Hot readers inline this loop.
  */
 export function walkRecords(
   view: DataView,

@@ -78,11 +78,6 @@ export class GroupCommit {
     return this.#pendingBytes;
   }
 
-  /** True when nothing is queued or under way. */
-  get idle(): boolean {
-    return this.#queue.length === 0;
-  }
-
   /** The groups queued or under way, oldest first. Not to be kept. */
   get queued(): readonly Group[] {
     return this.#queue;
@@ -133,7 +128,11 @@ export class GroupCommit {
 
   /** Resolves when every save that joined so far is durable; rejects when one of them is rejected. */
   settled(): Promise<void> {
-    return this.#queue[this.#queue.length - 1]?.promise ?? Promise.resolve();
+    const last = this.#queue[this.#queue.length - 1];
+    if (last === undefined) return Promise.resolve();
+    // A group that nobody has joined has not been scheduled; whoever waits for it must not wait for a save to come.
+    if (!this.#scheduled && !this.#busy) this.#schedule();
+    return last.promise;
   }
 
   #schedule(): void {

@@ -3,9 +3,9 @@
 //
 // LogSegment: one segment file and what its records are to the log.
 
-import { equalBytes } from "../base/bytes.js";
+import { align8, equalBytes, getU64 } from "../base/bytes.js";
 import * as f from "./format.js";
-import { emptyPart, type Part, readPart, recordTag, type SegmentIdentity, segmentIdentity } from "./frame.js";
+import { emptyPart, type Part, readPart, type SegmentIdentity, segmentIdentity, walkRecords } from "./frame.js";
 import type { RecordCache } from "./record-cache.js";
 import { SegmentIndex } from "./segment-index.js";
 import { segmentName } from "./segment-name.js";
@@ -122,8 +122,9 @@ export class LogView {
         index.addTag(first, part.tag);
         if (part.blocks === 0) {
           index.addPlace(first, offset, false);
-          if ((flags & f.F_MIXED) !== 0 && !addTags(view, part.recordsAt, part.recordsEnd, first, index)) return false;
-          if (heldAt >= 0) cache?.run(heldAt + part.recordsAt, heldAt + part.recordsEnd, first, count);
+          const { recordsAt, recordsEnd } = part;
+          if ((flags & f.F_MIXED) !== 0 && !addTags(view, recordsAt, recordsEnd, first, count, index)) return false;
+          if (heldAt >= 0) cache?.run(heldAt + recordsAt, heldAt + recordsEnd, first, count);
         } else if (!this.#applyBlocks(view, at, offset, index, cache, heldAt)) {
           return false;
         }
@@ -166,12 +167,13 @@ export class LogView {
       const recordBytes = view.getUint32(part.directoryAt + i * f.DIRECTORY_BYTES, true);
       const records = block + f.BLOCK_BYTES;
       const end = records + recordBytes;
-      const nextBlock = block + f.BLOCK_BYTES + Math.ceil(recordBytes / 8) * 8;
+      const nextBlock = records + align8(recordBytes);
       if (nextBlock > part.recordsEnd) return false;
-      const next = i + 1 === part.blocks ? last : firstOfBlock(view, nextBlock);
-      if (firstOfBlock(view, block) !== first || !(next > first && next <= last)) return false;
+      // What is not the last block stands before the directory, so there are bytes to read a first from.
+      const next = i + 1 === part.blocks ? last : getU64(view, nextBlock + f.B_FIRST);
+      if (getU64(view, block + f.B_FIRST) !== first || !(next > first && next <= last)) return false;
       index.addPlace(first, offset + block - at, true);
-      if ((part.flags & f.F_MIXED) !== 0 && !addTags(view, records, end, first, index)) return false;
+      if ((part.flags & f.F_MIXED) !== 0 && !addTags(view, records, end, first, next - first, index)) return false;
       if (heldAt >= 0) cache?.run(heldAt + records, heldAt + end, first, next - first);
       first = next;
       block = nextBlock;
@@ -180,17 +182,7 @@ export class LogView {
   }
 }
 
-function firstOfBlock(view: DataView, block: number): number {
-  return view.getUint32(block + f.B_FIRST + 4, true) * 4294967296 + view.getUint32(block + f.B_FIRST, true);
-}
-
-/** Notes the tag of every record in [at, end); false when they do not fill it. */
-function addTags(view: DataView, at: number, end: number, first: number, index: SegmentIndex): boolean {
-  let record = first;
-  let p = at;
-  while (p + f.RECORD_BYTES <= end) {
-    index.addTag(record++, recordTag(view, p));
-    p += f.RECORD_BYTES + view.getUint32(p + f.R_DATA_BYTES, true);
-  }
-  return p === end;
+/** Notes the tags of the `count` records in [at, end); false when they do not fill it. */
+function addTags(view: DataView, at: number, end: number, first: number, count: number, index: SegmentIndex): boolean {
+  return walkRecords(view, at, end, first, count, (record, tag) => index.addTag(record, tag));
 }

@@ -63,10 +63,15 @@ export interface LogOptions<T> {
   readonly onAmbiguousTail: "refuse" | "drop";
   /** Names that the storage above gives its own files. */
   readonly isOwnName: (name: string) => boolean;
+  /**
+   * Called with what was recovered, before open() writes a byte: what it throws refuses the directory, which then stays as
+   * it was.
+   */
+  readonly inspect?: ((view: LogView, logId: Uint8Array) => void) | undefined;
   /** Makes the owner's object of a record. */
   readonly materialize: Materialize<T>;
-  /** Called when queued saves were rejected: what was submitted and is not in `view` will never be. */
-  readonly onRejected: () => void;
+  /** Called when queued saves were rejected, and with what: what was submitted and is not in `view` will never be. */
+  readonly onRejected: (error: unknown) => void;
 }
 
 /** Counters and settings of an open log. */
@@ -142,8 +147,9 @@ export class Log<T> implements GroupSink {
   #live: LogSegment[] | undefined;
   #active: Active | undefined;
   #nextGeneration: number;
-  /** The newest segment of an earlier run has only zeros behind its end. */
-  #foundZeroTail: boolean;
+  /** The newest segment of an earlier run, and whether it has only zeros behind its end. */
+  #found: LogSegment | undefined;
+  readonly #foundZeroTail: boolean;
   /** Sequence of the last frame known synced. */
   #durable: number;
 
@@ -153,6 +159,8 @@ export class Log<T> implements GroupSink {
   #closing: Promise<void> | undefined;
   /** Finishing and releasing segments: after one another, awaited by close(). */
   #housekeeping: Promise<void> = Promise.resolve();
+  /** A finished segment that sync off could not make durable. */
+  #unsyncedForGood: { readonly error: unknown } | undefined;
   readonly #readers = new Map<number, DiskFile>();
   readonly #syncTimes = new SyncTimes();
   #saves = 0;
@@ -180,6 +188,7 @@ export class Log<T> implements GroupSink {
     this.#stateFile = stateFile;
     this.#segments = recovered.segments;
     this.#nextGeneration = recovered.nextGeneration;
+    this.#found = recovered.segments.at(-1);
     this.#foundZeroTail = recovered.zeroTail;
     this.#durable = recovered.segments.at(-1)?.sequence ?? 0;
     this.#engine = chooseEngine(options, recovered.syncMs);
@@ -241,6 +250,7 @@ export class Log<T> implements GroupSink {
     }
     const recovered = await new Recovery(disk, dir, recoveryOptions, nowMs).run(names);
     checkOwner(dir, metadata, recovered.state.metadata);
+    options.inspect?.(recovered.view, recovered.state.logId);
     recovered.syncMs.push(...createMs);
     const stateFile = new StateFile(disk, await disk.open(joinPath(dir, STATE_NAME), "write"), recovered.state);
     const log = new Log(dir, options, lock, recovered, stateFile, report(recovered, created, nowMs() - started));
@@ -268,6 +278,7 @@ export class Log<T> implements GroupSink {
           await options.disk.list(dir),
         );
         checkOwner(dir, options.metadata, recovered.state.metadata);
+        options.inspect?.(recovered.view, recovered.state.logId);
         return new Log(dir, options, undefined, recovered, undefined, report(recovered, false, nowMs() - started));
       } catch (error) {
         const code = errnoOf(error);
@@ -295,15 +306,10 @@ export class Log<T> implements GroupSink {
    * `action` is what the caller was about to do.
    */
   refusal(action: string): StableLogError | undefined {
-    switch (this.#status) {
-      case "open":
-        if (!this.#options.readOnly) return undefined;
-        return new StableLogError("ERR_READ_ONLY", `${action}: the log was opened read-only`);
-      case "poisoned":
-        return poisonError(action, this.#poison, false);
-      default:
-        return new StableLogError("ERR_CLOSED", `${action}: the log is closed`);
-    }
+    if (this.#closing !== undefined) return new StableLogError("ERR_CLOSED", `${action}: the log is closed`);
+    if (this.#status === "poisoned") return poisonError(action, this.#poison, false);
+    if (!this.#options.readOnly) return undefined;
+    return new StableLogError("ERR_READ_ONLY", `${action}: the log was opened read-only`);
   }
 
   /** @throws ERR_CLOSED once close() was called. */
@@ -319,6 +325,18 @@ export class Log<T> implements GroupSink {
    * @throws ERR_TOO_LARGE when the save is above 1 GiB, or would take the queue above maxPendingBytes.
    */
   begin(shape: PartShape): PartWriter {
+    const group = this.#commit.reserve(this.checkRoom(shape));
+    this.#group = group;
+    const bodyAt = group.used + f.HEADER_BYTES;
+    this.#writer.begin(group.bytes, group.view, bodyAt, bodyAt, shape);
+    return this.#writer;
+  }
+
+  /**
+   * Bytes to reserve for a save of this shape. For who must know before begin() that it will not throw.
+   * @throws ERR_TOO_LARGE as begin() does.
+   */
+  checkRoom(shape: PartShape): number {
     const bytes = frameBytes(partBytesMax(shape));
     if (bytes > f.MAX_SAVE_BYTES) {
       throw new StableLogError("ERR_TOO_LARGE", `save ${bytes} bytes: a save is at most ${f.MAX_SAVE_BYTES}`);
@@ -330,11 +348,7 @@ export class Log<T> implements GroupSink {
         `save ${bytes} bytes: ${pending} are queued and maxPendingBytes is ${this.#options.maxPendingBytes}`,
       );
     }
-    const group = this.#commit.reserve(bytes);
-    this.#group = group;
-    const bodyAt = group.used + f.HEADER_BYTES;
-    this.#writer.begin(group.bytes, group.view, bodyAt, bodyAt, shape);
-    return this.#writer;
+    return bytes;
   }
 
   /** Queues the save that begin() started. `mustSync` false lets it resolve when it is written. */
@@ -400,17 +414,17 @@ export class Log<T> implements GroupSink {
   }
 
   failed(error: unknown): { group: unknown; queued: unknown } {
-    if (error instanceof Poison) {
-      this.#status = "poisoned";
-      this.#poison = error.cause;
-      this.#options.onRejected();
-      return {
-        group: poisonError("save", error.cause, error.maybeDurable),
-        queued: poisonError("save", error.cause, false),
-      };
+    if (error instanceof StableLogError) {
+      this.#options.onRejected(error);
+      return { group: error, queued: error };
     }
-    this.#options.onRejected();
-    return { group: error, queued: error };
+    // What is neither a failure to make room nor one of the disk is a bug of ours: bytes may stand that the view lacks.
+    const { cause, maybeDurable } = error instanceof Poison ? error : { cause: error, maybeDurable: true };
+    this.#status = "poisoned";
+    this.#poison = cause;
+    const queued = poisonError("save", cause, false);
+    this.#options.onRejected(queued);
+    return { group: poisonError("save", cause, maybeDurable), queued };
   }
 
   /** Writes the group at the end of the segment, and syncs it; gives the ms that took, or a promise of it. */
@@ -525,7 +539,8 @@ export class Log<T> implements GroupSink {
     try {
       await active.file.writeLater(EMPTY, 0, 0, 0, true);
     } catch (error) {
-      throw new Poison(error, true);
+      // What waits behind this sync has not written a byte of its own.
+      throw new Poison(error, false);
     }
     this.#synced(active, nowMs() - started);
   }
@@ -571,7 +586,8 @@ export class Log<T> implements GroupSink {
     try {
       await file.writeLater(head.bytes, 0, head.used, 0, false);
     } catch (error) {
-      throw new Poison(error, true);
+      await file.close().catch(() => {});
+      throw new Poison(error, false);
     }
     this.#bytes += head.used;
     this.#writes++;
@@ -588,7 +604,7 @@ export class Log<T> implements GroupSink {
     this.#segments.push(segment);
     this.#live = undefined;
     this.#active = active;
-    if (previous !== undefined) this.#readers.set(previous.segment.generation, previous.file);
+    if (previous !== undefined) this.#keepReader(previous.segment.generation, previous.file);
     return active;
   }
 
@@ -668,22 +684,52 @@ export class Log<T> implements GroupSink {
       await this.#name(active);
       this.#note(active.segment);
     } catch (error) {
+      if (error instanceof StableLogError && error.code === "ERR_NO_SPACE") return this.#carryInPlace(carry);
       throw error instanceof Poison ? spaceError(`carry the tail of ${this.#dir} over`, error.cause) : error;
     }
   }
 
+  /**
+   * A log opens while the disk is full: the tail is written again where it stands, which takes no room, and synced. A crash
+   * amid this leaves the same bytes, so the next open finds the same tail.
+   */
+  async #carryInPlace(carry: CarriedTail): Promise<void> {
+    const segment = carry.inPlace();
+    const { name, generation, end } = segment;
+    const named = this.#found?.generation === generation;
+    try {
+      const file = await this.#disk.open(joinPath(this.#dir, name), "write");
+      try {
+        await file.writeLater(carry.bytes, carry.from, end, carry.from, true);
+      } finally {
+        await file.close();
+      }
+      if (!named) await this.#stateFile?.name(generation);
+    } catch (error) {
+      throw spaceError(`write the tail of ${name} again`, error, { file: name });
+    }
+    if (named) this.#segments.pop();
+    this.#segments.push(segment);
+    this.#found = segment;
+    this.#durable = segment.sequence;
+    this.#note(segment);
+  }
+
   /** Gives back the room behind a finished segment's end and writes its index beside it: off the path of any save. */
   #finishLater(segment: LogSegment): void {
-    const own = this.#readers.has(segment.generation);
-    const truncate = own || this.#foundZeroTail;
-    this.#foundZeroTail = false;
+    // A segment of this run has only zeros behind its end; of an earlier one recovery says so.
+    const truncate = segment !== this.#found || this.#foundZeroTail;
     this.#background(async () => {
       const path = joinPath(this.#dir, segment.name);
       if (truncate || this.#engine === "off") {
         const file = await this.#disk.open(path, "write");
         try {
-          // With sync off nobody else does, and close() promises it.
-          if (this.#engine === "off") await file.writeLater(EMPTY, 0, 0, 0, true);
+          // With sync off nobody else does, and close() promises it: it tells of a failure.
+          if (this.#engine === "off") {
+            await file.writeLater(EMPTY, 0, 0, 0, true).catch((error: unknown) => {
+              this.#unsyncedForGood ??= { error };
+            });
+          }
           // What was dropped in recovery stays where it is: only zeros are given back.
           if (truncate && file.size() > segment.end) await file.truncate(segment.end);
         } finally {
@@ -743,14 +789,12 @@ export class Log<T> implements GroupSink {
     }
   }
 
-  /** Removes what recovery found left over. */
+  /** Removes what recovery found left over; what cannot be removed now is found left over again by the next open. */
   async #remove(names: readonly string[]): Promise<void> {
     for (const name of names) {
-      try {
-        await this.#disk.unlink(joinPath(this.#dir, name));
-      } catch (error) {
-        if (errnoOf(error) !== "ENOENT") throw spaceError(`remove ${name}`, error, { file: name });
-      }
+      // A tail for which there was no room elsewhere keeps its segment.
+      if (this.#segments.some((segment) => segment.name === name)) continue;
+      await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
     }
   }
 
@@ -825,15 +869,18 @@ export class Log<T> implements GroupSink {
     } else {
       readers.delete(generation);
     }
-    readers.set(generation, file);
-    if (readers.size > MAX_READERS) {
-      const [oldest] = readers;
-      if (oldest !== undefined) {
-        readers.delete(oldest[0]);
-        oldest[1].close().catch(() => {});
-      }
-    }
+    this.#keepReader(generation, file);
     return file;
+  }
+
+  #keepReader(generation: number, file: DiskFile): void {
+    const readers = this.#readers;
+    readers.set(generation, file);
+    if (readers.size <= MAX_READERS) return;
+    const [oldest] = readers;
+    if (oldest === undefined) return;
+    readers.delete(oldest[0]);
+    oldest[1].close().catch(() => {});
   }
 
   /** Reads [from, to) of a segment; less at the end of its file. */
@@ -894,7 +941,12 @@ export class Log<T> implements GroupSink {
     }
     const index = scanned.index as SegmentIndex;
     index.trim();
-    if (!this.#options.readOnly) this.#background(() => this.#writeIndex(segment, index));
+    if (!this.#options.readOnly) {
+      // Released meanwhile, it needs no index, and would leave one that belongs to nothing.
+      this.#background(async () => {
+        if (this.#segments.includes(segment)) await this.#writeIndex(segment, index);
+      });
+    }
     return index;
   }
 
@@ -1064,6 +1116,7 @@ export class Log<T> implements GroupSink {
       return;
     }
     try {
+      if (this.#unsyncedForGood !== undefined) throw this.#unsyncedForGood.error;
       const active = this.#active;
       if (active?.unsynced === true) await active.file.writeLater(EMPTY, 0, 0, 0, true);
       // The zeros behind the end are room that a closed log does not need; should a crash undo this, they are zeros again.
@@ -1080,6 +1133,7 @@ export class Log<T> implements GroupSink {
     } catch (error) {
       this.#status = "poisoned";
       this.#poison = error;
+      await stateFile.abandon().catch(() => {});
       throw poisonError("close", error, true);
     }
   }

@@ -14,6 +14,8 @@ export type Materialize<T> = (index: number, tag: number, kind: number, data: Ui
  * because for small payloads it is most of the memory.
  */
 const DECODED_BYTES = 192;
+/** What a run costs beyond the bytes it keeps: the object and its slot in an array. */
+const RUN_BYTES = 96;
 const SLAB_BYTES = 1024 * 1024;
 const EMPTY = new Uint8Array(0);
 
@@ -24,6 +26,8 @@ interface Run<T> {
   readonly end: number;
   readonly first: number;
   readonly count: number;
+  /** Bytes of memory counted for it. */
+  cost: number;
   records: T[] | undefined;
 }
 
@@ -37,13 +41,21 @@ export class RecordCache<T> {
   #bytes = 0;
   #slab: Uint8Array = EMPTY;
   #slabUsed = 0;
+  /**
+   * How far into #slab its runs have been counted. A run counts for everything since the run before, headers and padding
+   * included, which for small records are most of what is held; below 0 for what the slab before left unused.
+   */
+  #countedTo = 0;
 
   constructor(maxBytes: number, materialize: Materialize<T>) {
     this.#maxBytes = maxBytes;
     this.#materialize = materialize;
   }
 
-  /** Bytes held, decoded records included. */
+  /**
+   * Bytes held, decoded records and overhead included; at most maxBytes. Memory goes back a slab at a time, so up to one
+   * more slab (1 MiB, or one group) may still be alive.
+   */
   get bytes(): number {
     return this.#bytes;
   }
@@ -53,11 +65,16 @@ export class RecordCache<T> {
     return this.#runs[this.#head]?.first ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Copies the bytes of a durable group; run() then names the records in them. Returns where the copy begins, or -1 when it is not kept. */
+  /**
+   * Copies the first `length` bytes, those of a durable group; run() then names the records in them. Returns where the copy
+   * begins, or -1 when it is not kept.
+   */
   hold(bytes: Uint8Array, length: number): number {
     if (length > this.#maxBytes) return -1;
     if (this.#slabUsed + length > this.#slab.length) {
       const slab = Buffer.allocUnsafeSlow(Math.max(length, Math.min(SLAB_BYTES, this.#maxBytes)));
+      // A slab that no run has counted from is kept alive by none.
+      this.#countedTo = this.#countedTo > 0 ? this.#countedTo - this.#slab.length : 0;
       this.#slab = new Uint8Array(slab.buffer);
       this.#slabUsed = 0;
     }
@@ -69,8 +86,10 @@ export class RecordCache<T> {
 
   /** Adds the records [first, first + count) that stand in [at, end) of what hold() copied last. */
   run(at: number, end: number, first: number, count: number): void {
-    this.#runs.push({ slab: this.#slab, at, end, first, count, records: undefined });
-    this.#bytes += end - at;
+    const cost = end - this.#countedTo + RUN_BYTES;
+    this.#countedTo = end;
+    this.#runs.push({ slab: this.#slab, at, end, first, count, cost, records: undefined });
+    this.#bytes += cost;
     if (this.#bytes > this.#maxBytes) this.#evict();
   }
 
@@ -81,15 +100,16 @@ export class RecordCache<T> {
       const last = runs[runs.length - 1] as Run<T>;
       if (last.first < first) return;
       runs.pop();
-      this.#bytes -= this.#cost(last);
+      this.#bytes -= last.cost;
     }
     if (runs.length === this.#head) this.clear();
   }
 
   /** Forgets what lies wholly at or below `index`. */
   release(index: number): void {
-    while (this.#head + 1 < this.#runs.length && (this.#runs[this.#head + 1] as Run<T>).first <= index + 1)
+    while (this.#head + 1 < this.#runs.length && (this.#runs[this.#head + 1] as Run<T>).first <= index + 1) {
       this.#drop();
+    }
     this.#tidy();
   }
 
@@ -105,6 +125,13 @@ export class RecordCache<T> {
    * refuses. Returns the index after the last one appended.
    */
   read(lo: number, hi: number, out: T[], accept: ((record: T) => boolean) | undefined): number {
+    const reached = this.#collect(lo, hi, out, accept);
+    // Only now: what is being read is not evicted under the reader.
+    if (this.#bytes > this.#maxBytes) this.#evict();
+    return reached;
+  }
+
+  #collect(lo: number, hi: number, out: T[], accept: ((record: T) => boolean) | undefined): number {
     let index = lo;
     let position = this.#find(lo);
     while (index < hi) {
@@ -119,7 +146,6 @@ export class RecordCache<T> {
       }
       position++;
     }
-    if (this.#bytes > this.#maxBytes) this.#evict();
     return index;
   }
 
@@ -147,12 +173,9 @@ export class RecordCache<T> {
       at = dataAt + bytes;
     }
     run.records = records;
+    run.cost += count * DECODED_BYTES;
     this.#bytes += count * DECODED_BYTES;
     return records;
-  }
-
-  #cost(run: Run<T>): number {
-    return run.end - run.at + (run.records === undefined ? 0 : run.count * DECODED_BYTES);
   }
 
   #evict(): void {
@@ -161,7 +184,7 @@ export class RecordCache<T> {
   }
 
   #drop(): void {
-    this.#bytes -= this.#cost(this.#runs[this.#head] as Run<T>);
+    this.#bytes -= (this.#runs[this.#head] as Run<T>).cost;
     this.#runs[this.#head++] = undefined;
   }
 

@@ -16,19 +16,22 @@
 // "needed" is reached by walking links back from the newest begun segment while the log still holds older entries.
 //
 //   place   head     needed | decision
-//   newer   valid    *      | begun: its first frame was synced, or at least written, before STATE could name it
+//   newer   valid    *      | begun: its first frame was written, and perhaps synced, before STATE could name it
 //   newer   zero     *      | unbegun: leave out, remove
-//   newer   torn     *      | unbegun
+//   newer   torn     *      | unbegun: leave out, remove
+//   newer   absent   *      | nothing
 //   named   valid    *      | begun
-//   named   zero     *      | refuse ERR_CORRUPT
-//   named   torn     *      | refuse ERR_CORRUPT
+//   named   zero     *      | refuse ERR_CORRUPT: its first frame was synced before STATE named it
+//   named   torn     *      | refuse ERR_CORRUPT: its first frame was synced before STATE named it
 //   named   absent   *      | refuse ERR_GAP: the newest segment is lost
-//   older   valid    yes    | part of the log
+//   older   valid    yes    | part: of the log
 //   older   zero     yes    | refuse ERR_CORRUPT
 //   older   torn     yes    | refuse ERR_CORRUPT
 //   older   absent   yes    | refuse ERR_GAP
-//   older   absent   no     | nothing to do
-//   older   *        no     | released, or superseded: remove
+//   older   valid    no     | leftover: released, or superseded; remove
+//   older   zero     no     | leftover: remove
+//   older   torn     no     | leftover: remove
+//   older   absent   no     | nothing
 //   *       foreign  *      | refuse ERR_FOREIGN: another log's segment
 //   *       copy     *      | refuse ERR_CORRUPT: a segment of this log under another's name
 //   *       newer    *      | refuse ERR_FORMAT_VERSION
@@ -112,10 +115,10 @@ export const SEGMENT_CASES: readonly Row<SegmentFacts, SegmentDecision>[] = [
   { place: "older", head: "zero", needed: true, decision: "ERR_CORRUPT" },
   { place: "older", head: "torn", needed: true, decision: "ERR_CORRUPT" },
   { place: "older", head: "absent", needed: true, decision: "ERR_GAP" },
-  { place: "older", head: "absent", needed: false, decision: "nothing" },
   { place: "older", head: "valid", needed: false, decision: "leftover" },
   { place: "older", head: "zero", needed: false, decision: "leftover" },
   { place: "older", head: "torn", needed: false, decision: "leftover" },
+  { place: "older", head: "absent", needed: false, decision: "nothing" },
   { place: ANY, head: "foreign", needed: ANY, decision: "ERR_FOREIGN" },
   { place: ANY, head: "copy", needed: ANY, decision: "ERR_CORRUPT" },
   { place: ANY, head: "newer", needed: ANY, decision: "ERR_FORMAT_VERSION" },

@@ -72,6 +72,9 @@ export interface CarriedTail {
   readonly cut: boolean;
   /** Last index of the log before the carried records. */
   readonly base: number;
+  /** Where the tail begins in `bytes`, and the segment it stands in with the tail counted in: for when no room is left to carry it. */
+  readonly from: number;
+  readonly inPlace: () => LogSegment;
 }
 
 export interface Recovered {
@@ -87,7 +90,7 @@ export interface Recovered {
   readonly nextGeneration: number;
   /** Nothing was written since the last close. */
   readonly closed: boolean;
-  /** Nothing but zeros stands behind the newest segment's last frame. */
+  /** Nothing but zeros stands behind the last frame of the last of `segments`. */
   readonly zeroTail: boolean;
   readonly verdict: "clean" | "tear" | "dropped";
   readonly file: string | undefined;
@@ -290,7 +293,7 @@ export class Recovery {
       segments,
       carry: tail.carry,
       closed,
-      zeroTail: tail.zeros,
+      zeroTail: tail.zeros && !tail.whole,
       verdict: tail.verdict,
       file: tail.verdict === "clean" ? undefined : segmentName(newest),
       offset: tail.verdict === "clean" ? undefined : tail.offset,
@@ -546,30 +549,34 @@ export class Recovery {
     const whole = vouchedFrames === 0;
 
     const segment = newSegment(state.logId, generation, link.capacity, link.last, link.previous);
-    view.dummyIndex = link.baseIndex;
-    view.dummyTag = link.baseTag;
-    view.last = link.last;
-    const applyTo = (target: LogSegment, from: number, to: number): void => {
-      for (let i = from; i < to; i++) {
-        const offset = frames[i] as number;
-        if (!view.apply(bytes, data, offset, offset, target))
-          throw corrupt(name, offset, "its fields contradict the log");
+    Object.assign(view, { dummyIndex: link.baseIndex, dummyTag: link.baseTag, last: link.last });
+    const applyTo = (to: LogView, target: LogSegment, from: number, count: number): void => {
+      for (const offset of frames.slice(from, count)) {
+        if (!to.apply(bytes, data, offset, offset, target)) throw corrupt(name, offset, "its fields contradict the log");
+        target.end = offset + frameBytesAt(data, offset);
+        target.chain = data.getUint32(offset + f.H_CRC, true);
       }
+      target.sequence = link.sequence + count - 1;
     };
-    applyTo(segment, 0, vouchedFrames);
-    if (vouchedFrames > 0) {
-      const last = frames[vouchedFrames - 1] as number;
-      segment.end = last + frameBytesAt(data, last);
-      segment.sequence = link.sequence + vouchedFrames - 1;
-      segment.chain = data.getUint32(last + f.H_CRC, true);
-    }
+    applyTo(view, segment, 0, vouchedFrames);
     const base = view.last;
     let carry: CarriedTail | undefined;
     if (vouchedFrames < frames.length && !this.#options.readOnly) {
       const carriedSegment = newSegment(state.logId, generation, link.capacity, base, link.previous);
       carriedSegment.index = undefined;
-      applyTo(carriedSegment, vouchedFrames, frames.length);
-      carry = collectCarried(bytes, data, frames.slice(vouchedFrames), carriedSegment.from, base, view.dummyIndex);
+      applyTo(view, carriedSegment, vouchedFrames, frames.length);
+      const carried = frames.slice(vouchedFrames);
+      const inPlace = (): LogSegment => {
+        const kept = newSegment(state.logId, generation, link.capacity, link.last, link.previous);
+        const scratch = Object.assign(new LogView(), { dummyIndex: link.baseIndex, last: link.last });
+        applyTo(scratch, kept, 0, frames.length);
+        return kept;
+      };
+      carry = {
+        ...collectCarried(bytes, data, carried, carriedSegment.from, base, view.dummyIndex),
+        from: segment.end,
+        inPlace,
+      };
     }
     if (decision === "ERR_AMBIGUOUS_TAIL") {
       throw this.#ambiguous(name, bytes, data, at, bit, expect(), view);
@@ -726,7 +733,7 @@ function collectCarried(
   from: number,
   base: number,
   dummyIndex: number,
-): CarriedTail {
+): Omit<CarriedTail, "from" | "inPlace"> {
   const part = emptyPart();
   let recordsAt: number[] = [];
   let first = 0;

@@ -23,8 +23,8 @@ export interface IndexBinding {
 export class SegmentIndex {
   /** What `first` columns count from. */
   #base = 0;
-  // Invariant: both tables ascend strictly by first; a place's records reach to just before the next place's first, even
-  // where its frame holds more (they were overwritten later in this segment).
+  // Invariant: both tables ascend strictly by first, and begin with the same record; a place's records reach to just before
+  // the next place's first, even where its frame holds more (they were overwritten later in this segment).
   #places = new Uint32Array(32);
   #placeCount = 0;
   #runs: number[] = [];
@@ -41,7 +41,8 @@ export class SegmentIndex {
 
   /** Notes that records from `first` on begin at `offset`: of a frame's header, or of a block when `inBlock`. */
   addPlace(first: number, offset: number, inBlock: boolean): void {
-    if (this.#placeCount === 0) this.#rebase(first);
+    // Nothing counts from the old base any more: runs are kept whole, and go with the places they belong to.
+    if (this.#placeCount === 0) this.#base = first;
     const at = 2 * this.#placeCount;
     if (at === this.#places.length) {
       const grown = new Uint32Array(2 * at);
@@ -119,6 +120,7 @@ export class SegmentIndex {
   /** Gives back the memory that growth left over; the segment gets no more records. */
   trim(): void {
     this.#places = this.#places.slice(0, 2 * this.#placeCount);
+    this.#runs = this.#runs.slice();
   }
 
   /** The side file's bytes. */
@@ -169,14 +171,6 @@ export class SegmentIndex {
       index.#runs.push(index.#base + view.getUint32(at, true), getU64(view, at + 4));
     }
     return index;
-  }
-
-  #rebase(first: number): void {
-    assert(
-      this.#runs.length === 0 || (this.#runs[0] as number) >= first || this.#placeCount > 0,
-      "runs without places",
-    );
-    this.#base = first;
   }
 }
 

@@ -16,8 +16,8 @@ interface Spare {
   readonly file: DiskFile;
   /** Bytes from the start that are zero, written as such in this run. */
   filled: number;
-  /** Size of the file found, when it was recycled; its old bytes stand beyond `filled`. */
-  found: number;
+  /** Size of the file found, when it was recycled; its old bytes stand from `filled` up to here. */
+  readonly found: number;
   /** Some of the zeros are not synced yet. */
   dirty: boolean;
 }
@@ -27,10 +27,12 @@ export class SegmentPipeline {
   readonly #path: string;
   readonly #zeroFill: boolean;
   #zeros: Uint8Array | undefined;
+  // Invariant: there is one file of the spare's name, so whoever makes, fills, adopts or removes it does so as #work, alone;
+  // and from take() to rename() the name belongs to the file that was taken.
   #spare: Spare | undefined;
-  /** The piece of work under way; never rejects (a spare that failed is dropped, take() then says why). */
+  /** The piece of work under way; never rejects. */
   #work: Promise<void> | undefined;
-  #target = 0;
+  #taken = false;
   #closed = false;
 
   /** `zeroFill` false: files are made empty and grow as they are written (nothing is synced anyway). */
@@ -51,9 +53,8 @@ export class SegmentPipeline {
    */
   async take(capacity: number): Promise<DiskFile> {
     while (this.#work !== undefined) await this.#work;
-    const spare = this.#spare ?? (await this.#create());
-    this.#spare = undefined;
-    try {
+    return this.#alone(async () => {
+      const spare = (this.#spare ??= await this.#create());
       if (this.#zeroFill) {
         if (spare.found > capacity) {
           await spare.file.truncate(capacity);
@@ -62,16 +63,22 @@ export class SegmentPipeline {
         while (spare.filled < capacity) await this.#fill(spare, capacity, false);
         if (spare.dirty) await spare.file.writeLater(this.#zero(), 0, 0, 0, true);
       }
+      this.#spare = undefined;
+      this.#taken = true;
       return spare.file;
-    } catch (error) {
-      await this.#discard(spare);
-      throw error;
-    }
+    });
   }
 
-  /** Gives the file that take() returned last its name. */
+  /** Gives the file that take() returned last its name. What fails leaves no name behind; the file is the caller's to close. */
   async rename(path: string): Promise<void> {
-    await this.#disk.rename(this.#path, path);
+    try {
+      await this.#disk.rename(this.#path, path);
+    } catch (error) {
+      await this.#disk.unlink(this.#path).catch(() => {});
+      throw error;
+    } finally {
+      this.#taken = false;
+    }
   }
 
   /**
@@ -79,27 +86,32 @@ export class SegmentPipeline {
    * zeros when it is due. Returns at once.
    */
   advance(fraction: number, capacity: number): void {
-    if (!this.#zeroFill || fraction < PACE_FROM || this.#work !== undefined || this.#closed) return;
-    this.#target = capacity;
+    if (!this.#zeroFill || fraction < PACE_FROM || this.#work !== undefined || this.#taken || this.#closed) return;
     const due = Math.min(1, (fraction - PACE_FROM) / (PACE_TO - PACE_FROM)) * capacity;
-    if (this.#spare !== undefined && this.#spare.filled >= Math.min(due, this.#target)) return;
-    this.#start(async () => {
+    if (this.#spare !== undefined && this.#spare.filled >= due) return;
+    this.#alone(async () => {
       this.#spare ??= await this.#create();
-      await this.#fill(this.#spare, this.#target, true);
+      await this.#fill(this.#spare, capacity, true);
+    }).catch(() => {
+      // Making space ahead is no promise: what failed is dropped, and take() tries again and reports.
     });
   }
 
   /**
-   * Offers a released segment's file. True when it was taken as the spare: it then stands under the spare's name. The
-   * rename is durable before a byte of it is overwritten, so a crash never leaves zeros under a segment's name.
+   * Offers a released segment's file. True when nothing stands at `path` any more: it is the spare now, or was taken away by
+   * an earlier call that failed after that. The rename is durable before a byte of it is overwritten, so a crash never
+   * leaves zeros under a segment's name.
    */
   async recycle(path: string, dir: string): Promise<boolean> {
+    if ((await this.#disk.stat(path)) === undefined) return true;
     while (this.#work !== undefined) await this.#work;
-    if (!this.#zeroFill || this.#closed || this.#spare !== undefined) return false;
-    await this.#disk.rename(path, this.#path);
-    await this.#disk.syncDir(dir);
-    const file = await this.#disk.open(this.#path, "write");
-    this.#spare = { file, filled: 0, found: file.size(), dirty: true };
+    if (!this.#zeroFill || this.#closed || this.#taken || this.#spare !== undefined) return false;
+    await this.#alone(async () => {
+      await this.#disk.rename(path, this.#path);
+      await this.#disk.syncDir(dir);
+      const file = await this.#disk.open(this.#path, "write");
+      this.#spare = { file, filled: 0, found: file.size(), dirty: true };
+    });
     return true;
   }
 
@@ -107,20 +119,24 @@ export class SegmentPipeline {
   async close(): Promise<void> {
     this.#closed = true;
     while (this.#work !== undefined) await this.#work;
-    if (this.#spare !== undefined) await this.#discard(this.#spare);
-    this.#spare = undefined;
+    await this.#drop();
   }
 
-  #start(piece: () => Promise<void>): void {
-    this.#work = piece()
-      .catch(async () => {
-        // Making space ahead is no promise: what failed is dropped, and take() tries again and reports.
-        if (this.#spare !== undefined) await this.#discard(this.#spare);
-        this.#spare = undefined;
-      })
-      .finally(() => {
-        this.#work = undefined;
-      });
+  /** Runs `work` as #work, which nobody else has then; when it fails, no spare is left. */
+  async #alone<R>(work: () => Promise<R>): Promise<R> {
+    let done = (): void => {};
+    this.#work = new Promise((resolve) => {
+      done = resolve;
+    });
+    try {
+      return await work();
+    } catch (error) {
+      await this.#drop();
+      throw error;
+    } finally {
+      this.#work = undefined;
+      done();
+    }
   }
 
   async #create(): Promise<Spare> {
@@ -140,7 +156,10 @@ export class SegmentPipeline {
     return this.#zeros;
   }
 
-  async #discard(spare: Spare): Promise<void> {
+  async #drop(): Promise<void> {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare === undefined) return;
     await spare.file.close().catch(() => {});
     await this.#disk.unlink(this.#path).catch(() => {});
   }

@@ -73,7 +73,8 @@ export function parseState(bytes: Uint8Array): StateContents {
   return {
     ...identity,
     slot,
-    otherUnreadable: other === undefined && bytes.subarray(otherAt, otherAt + f.I_METADATA).some((byte) => byte !== 0),
+    otherUnreadable:
+      other === undefined && bytes.subarray(otherAt, otherAt + f.IDENTITY_SLOT_BYTES).some((byte) => byte !== 0),
     watermark: newer?.watermark,
     watermarkSerial: newer?.serial ?? 0,
   };
@@ -165,7 +166,8 @@ export class StateFile {
   #watermarkSerial: number;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  #writing = false;
+  /** A noteLater() under way, which owns #bytes. */
+  #noting: Promise<void> | undefined;
 
   constructor(disk: Disk, file: DiskFile, contents: StateContents) {
     this.#file = file;
@@ -213,21 +215,22 @@ export class StateFile {
 
   /** note() off the event loop; dropped while an earlier one is under way. */
   noteLater(generation: number, end: number, sequence: number, chain: number): void {
-    if (this.#writing) return;
+    if (this.#noting !== undefined) return;
     this.#encode(generation, end, sequence, chain, false);
-    this.#writing = true;
     const done = (): void => {
-      this.#writing = false;
+      this.#noting = undefined;
     };
-    this.#file.writeLater(this.#bytes, 0, f.WATERMARK_BYTES, this.#watermarkPosition(), false).then(done, done);
+    const written = this.#file.writeLater(this.#bytes, 0, f.WATERMARK_BYTES, this.#watermarkPosition(), false);
+    this.#noting = written.then(done, done);
   }
 
   /** Marks the log closed at `end`, durably, and closes STATE. */
   async close(generation: number, end: number, sequence: number, chain: number): Promise<void> {
+    await this.#noting;
     try {
       if (generation > 0) {
-        const bytes = this.#encode(generation, end, sequence, chain, true).slice();
-        await this.#file.writeLater(bytes, 0, f.WATERMARK_BYTES, this.#watermarkPosition(), true);
+        this.#encode(generation, end, sequence, chain, true);
+        await this.#file.writeLater(this.#bytes, 0, f.WATERMARK_BYTES, this.#watermarkPosition(), true);
       }
     } finally {
       await this.#file.close();
@@ -236,10 +239,11 @@ export class StateFile {
 
   /** Closes STATE without a word. */
   async abandon(): Promise<void> {
+    await this.#noting;
     await this.#file.close();
   }
 
-  #encode(generation: number, end: number, sequence: number, chain: number, closed: boolean): Uint8Array {
+  #encode(generation: number, end: number, sequence: number, chain: number, closed: boolean): void {
     const view = this.#view;
     view.setUint32(f.W_MAGIC, f.WATERMARK_MAGIC, true);
     putU64(view, f.W_SERIAL, ++this.#watermarkSerial);
@@ -248,8 +252,7 @@ export class StateFile {
     putU64(view, f.W_SEQUENCE, sequence);
     view.setUint32(f.W_CHAIN, chain, true);
     view.setUint32(f.W_CLOSED, closed ? 1 : 0, true);
-    view.setUint32(f.W_CRC, crc32(this.#bytes.subarray(f.W_MAGIC)), true);
-    return this.#bytes;
+    view.setUint32(f.W_CRC, crc32(this.#bytes.subarray(f.W_MAGIC, f.WATERMARK_BYTES)), true);
   }
 
   #watermarkPosition(): number {

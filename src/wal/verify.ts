@@ -106,15 +106,15 @@ function verifySegment(
     // Goes on at the next frame, so that one report names every damaged place.
     const known = verdict === "meta" || verdict === "block" || verdict === "trailer";
     let next = known ? at + frameBytesAt(data, at) : at + 8;
-    const from = at;
-    for (; next < Math.min(end, bytes.length); next += 8) {
+    const limit = Math.min(end, bytes.length);
+    for (; next < limit; next += 8) {
       const expected = { identity, kind: f.KIND_FRAME, offset: next, sequence: undefined, chain: undefined };
       if (checkHeader(bytes, data, next, expected) === "valid") break;
     }
+    if (next >= limit) return;
     at = next;
     sequence = undefined;
     chain = undefined;
-    if (at <= from) return;
   }
   if (sequence !== undefined && (sequence - 1 !== segment.sequence || chain !== segment.chain) && at === end) {
     found(end, "its last frame is not the one that the log ends with there");

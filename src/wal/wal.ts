@@ -20,7 +20,7 @@ export interface WalOptions {
   readonly readOnly?: boolean | undefined;
   /** Who owns this log: at most 4 KiB, fixed at creation. Another value later is ERR_FOREIGN. */
   readonly metadata?: Uint8Array | undefined;
-  /** Size at which a segment is full, 4 KiB to 4 GiB; default 64 MiB. */
+  /** Size at which a segment is full, 4 KiB to 1 GiB; default 64 MiB. */
   readonly segmentBytes?: number | undefined;
   /** Bound of the cache of recent records; default 64 MiB. */
   readonly cacheBytes?: number | undefined;
@@ -137,15 +137,17 @@ export class Wal {
   }
 
   /**
-   * The durable records from LSN `from` (default the first) up to and including `to` (default the last one at the time of
-   * the call), in order.
-   * @throws ERR_COMPACTED when `from` is compacted away; ERR_UNAVAILABLE when `to` is beyond the last; ERR_CORRUPT, ERR_READ.
+   * The durable records from LSN `from` (default the first) up to and including `to` (default the last one when the first
+   * record is asked for), in order. Ends early when truncate() takes the rest away meanwhile.
+   * @throws (rejects) ERR_COMPACTED when the next record is compacted away; ERR_UNAVAILABLE when `to` is beyond the last;
+   * ERR_INVALID_ARGUMENT, ERR_CLOSED, ERR_CORRUPT, ERR_READ.
    */
   async *read(
     range: { readonly from?: number | undefined; readonly to?: number | undefined } = {},
   ): AsyncGenerator<WalRecord> {
     const log = this.#log;
     log.assertReadable("read");
+    if (typeof range !== "object" || range === null) throw invalidArgument("read: the range", "an object", range);
     const { from = log.view.dummyIndex + 1, to = log.view.last } = range;
     if (!isCount(from)) throw invalidArgument("read: from", "an LSN", from);
     if (!isCount(to)) throw invalidArgument("read: to", "an LSN", to);

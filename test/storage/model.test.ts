@@ -20,8 +20,12 @@ import {
 } from "../../src/raftpb/types.js";
 import { MemoryStorage } from "../../src/storage/memory-storage.js";
 import type { StorageFactory } from "../../src/testing/storage-suite.js";
+import { fileStorages } from "./factories.js";
 
-const storages: StorageFactory[] = [{ name: "MemoryStorage", open: async () => new MemoryStorage() }];
+const storages: StorageFactory[] = [
+  { name: "MemoryStorage", open: async () => new MemoryStorage() },
+  ...fileStorages(),
+];
 
 class Model implements Storage {
   hardState = emptyHardState();
@@ -398,7 +402,8 @@ for (const factory of storages) {
             await storage.close();
           }
         }),
-        { numRuns: factory.reopen === undefined ? 200 : 100 },
+        // A file system's syncs take time: there the engines count, and memory has shown the rest.
+        { numRuns: factory.name.includes("on files") ? 10 : 60 },
       );
     });
   });

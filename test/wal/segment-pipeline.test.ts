@@ -1,0 +1,344 @@
+// SegmentPipeline: the file that take() gives is large enough, all zeros and synced; nothing that fails, and nothing that
+// happens at the same time, leaves a second file of the spare's name or zeros under a segment's.
+
+import { describe, expect, it } from "vitest";
+import { MemoryDisk } from "../../src/disk/memory-disk.js";
+import { SegmentPipeline } from "../../src/wal/segment-pipeline.js";
+import { failNth, turns, watchedDisk } from "./helpers.js";
+
+const MIB = 1024 * 1024;
+
+async function newDisk(): Promise<MemoryDisk> {
+  const disk = new MemoryDisk();
+  await disk.mkdir("/log");
+  return disk;
+}
+
+function namesOf(disk: MemoryDisk): string[] {
+  return [...disk.dump().keys()].map((path) => path.slice("/log/".length)).sort();
+}
+
+function isZero(bytes: Uint8Array | undefined): boolean {
+  return bytes !== undefined && Buffer.compare(bytes, new Uint8Array(bytes.length)) === 0;
+}
+
+async function put(disk: MemoryDisk, name: string, bytes: number, fill = 0xab): Promise<void> {
+  const file = await disk.open(`/log/${name}`, "create");
+  file.write(new Uint8Array(bytes).fill(fill), 0, bytes, 0);
+  await file.close();
+}
+
+/** Lets the piece of work under way, if any, come to its end. */
+const settle = (): Promise<void> => turns(20);
+
+describe("take()", () => {
+  it("gives a file of the capacity, all zeros, that rename() puts in its place", async () => {
+    const disk = await newDisk();
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    for (const capacity of [4096, 2.5 * MIB]) {
+      const file = await pipeline.take(capacity);
+      expect(file.size()).toBe(capacity);
+      await pipeline.rename(`/log/${capacity}`);
+      expect(isZero(disk.dump().get(`/log/${capacity}`))).toBe(true);
+      file.write(Uint8Array.of(1), 0, 1, 0);
+      expect(disk.dump().get(`/log/${capacity}`)?.[0]).toBe(1);
+    }
+    expect(namesOf(disk)).toEqual(["2621440", "4096"]);
+    expect(pipeline.spareBytes).toBe(0);
+  });
+
+  it("ends with a sync, whoever wrote the zeros", async () => {
+    for (const ahead of [false, true]) {
+      const disk = await newDisk();
+      let unsynced = false;
+      const watched = watchedDisk(disk, () => {});
+      const open = watched.open.bind(watched);
+      const spied = Object.assign(Object.create(watched) as typeof watched, {
+        open: async (...args: Parameters<typeof open>) => {
+          const file = await open(...args);
+          return new Proxy(file, {
+            get(target, name) {
+              if (name !== "writeLater") return Reflect.get(target, name) as unknown;
+              return async (...write: Parameters<typeof file.writeLater>) => {
+                await target.writeLater(...write);
+                unsynced = !write[4];
+              };
+            },
+          });
+        },
+      });
+      const pipeline = new SegmentPipeline(spied, "/log", true);
+      if (ahead) pipeline.advance(0.95, 1000);
+      await settle();
+      await pipeline.take(3 * MIB);
+      expect(unsynced).toBe(false);
+    }
+  });
+
+  it("makes an empty file where nothing is synced anyway", async () => {
+    const disk = await newDisk();
+    const pipeline = new SegmentPipeline(disk, "/log", false);
+    pipeline.advance(1, 4096);
+    expect(namesOf(disk)).toEqual([]);
+    expect((await pipeline.take(4096)).size()).toBe(0);
+    await pipeline.rename("/log/a");
+    await put(disk, "old", 4096);
+    expect(await pipeline.recycle("/log/old", "/log")).toBe(false);
+    expect(namesOf(disk)).toEqual(["a", "old"]);
+  });
+
+  it("takes away what stands under the spare's name", async () => {
+    const disk = await newDisk();
+    await put(disk, "spare", 9000);
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    await pipeline.take(4096);
+    expect(isZero(disk.dump().get("/log/spare"))).toBe(true);
+    expect(disk.dump().get("/log/spare")?.length).toBe(4096);
+  });
+
+  it("leaves nothing behind when any of its calls fails, and works the next time", async () => {
+    for (const recycled of [false, true]) {
+      for (let n = 0; ; n++) {
+        const disk = await newDisk();
+        await put(disk, "old", 3 * MIB);
+        let faults = failNth(Infinity, "");
+        const pipeline = new SegmentPipeline(
+          watchedDisk(disk, (call, path) => faults.watch(call, path)),
+          "/log",
+          true,
+        );
+        if (recycled) expect(await pipeline.recycle("/log/old", "/log")).toBe(true);
+        else await disk.unlink("/log/old");
+        // Closing and removing are what is done about a failure.
+        faults = failNth(n, "ENOSPC", (call) => call !== "close" && call !== "unlink");
+        const taken = pipeline.take(1.5 * MIB).then(() => pipeline.rename("/log/new"));
+        if (
+          !(await taken.then(
+            () => false,
+            () => true,
+          ))
+        ) {
+          expect(faults.failed).toBe(false);
+          expect(n).toBeGreaterThan(recycled ? 4 : 5);
+          break;
+        }
+        expect(namesOf(disk)).toEqual([]);
+        expect(pipeline.spareBytes).toBe(0);
+        const file = await pipeline.take(8192);
+        await pipeline.rename("/log/new");
+        expect(file.size()).toBe(8192);
+        expect(isZero(disk.dump().get("/log/new"))).toBe(true);
+        expect(namesOf(disk)).toEqual(["new"]);
+      }
+    }
+  });
+});
+
+describe("advance()", () => {
+  it("fills the spare in pieces while its predecessor fills from half to nine tenths", async () => {
+    const disk = await newDisk();
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    const sizes: number[] = [];
+    for (const fraction of [0, 0.3, 0.49, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1]) {
+      for (let call = 0; call < 3; call++) pipeline.advance(fraction, 8 * MIB);
+      await settle();
+      sizes.push(pipeline.spareBytes / MIB);
+    }
+    // One piece a call at most, none before it is due, all of it by nine tenths.
+    expect(sizes).toEqual([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8].map((size, i) => Math.min(size, sizes[i] ?? 0)));
+    expect(sizes[11]).toBeGreaterThanOrEqual(7);
+    expect(sizes.at(-1)).toBe(8);
+    expect(sizes.slice(0, 3)).toEqual([0, 0, 0]);
+    const file = await pipeline.take(8 * MIB);
+    expect(file.size()).toBe(8 * MIB);
+    expect(isZero(disk.dump().get("/log/spare"))).toBe(true);
+  });
+
+  it("is finished by take() wherever it stands, larger or smaller than foreseen", async () => {
+    for (const capacity of [4096, MIB, 3 * MIB]) {
+      const disk = await newDisk();
+      const pipeline = new SegmentPipeline(disk, "/log", true);
+      pipeline.advance(0.7, 2 * MIB);
+      const file = await pipeline.take(capacity);
+      await pipeline.rename("/log/new");
+      expect(file.size()).toBe(Math.max(capacity, MIB));
+      expect(namesOf(disk)).toEqual(["new"]);
+      expect(isZero(disk.dump().get("/log/new"))).toBe(true);
+    }
+  });
+
+  it("fails in silence, leaves nothing behind, and take() tries again", async () => {
+    for (let n = 0; n < 3; n++) {
+      const disk = await newDisk();
+      const faults = failNth(n, "ENOSPC", (call) => call !== "close" && call !== "unlink");
+      const pipeline = new SegmentPipeline(watchedDisk(disk, faults.watch), "/log", true);
+      pipeline.advance(0.9, 4096);
+      await settle();
+      expect(faults.failed).toBe(true);
+      expect(namesOf(disk)).toEqual([]);
+      expect(pipeline.spareBytes).toBe(0);
+      await pipeline.take(4096);
+      expect(namesOf(disk)).toEqual(["spare"]);
+    }
+  });
+
+  it("waits for rename(): until then the name belongs to the file that was taken", async () => {
+    const disk = await newDisk();
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    const file = await pipeline.take(4096);
+    pipeline.advance(1, 4096);
+    await settle();
+    await pipeline.rename("/log/new");
+    file.write(Uint8Array.of(7), 0, 1, 0);
+    expect(disk.dump().get("/log/new")?.[0]).toBe(7);
+    expect(namesOf(disk)).toEqual(["new"]);
+  });
+});
+
+describe("rename()", () => {
+  it("that fails leaves no name behind and frees it for the next", async () => {
+    const disk = await newDisk();
+    const faults = failNth(0, "EIO", (call) => call === "rename");
+    const pipeline = new SegmentPipeline(watchedDisk(disk, faults.watch), "/log", true);
+    await pipeline.take(4096);
+    await expect(pipeline.rename("/log/new")).rejects.toMatchObject({ code: "EIO" });
+    expect(namesOf(disk)).toEqual([]);
+    await pipeline.take(4096);
+    await pipeline.rename("/log/new");
+    expect(namesOf(disk)).toEqual(["new"]);
+  });
+});
+
+describe("recycle()", () => {
+  it.each([4096, MIB + 4096, 5 * MIB])("gives a released file of %i bytes back as zeros only", async (size) => {
+    const disk = await newDisk();
+    await put(disk, "old", size);
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    expect(await pipeline.recycle("/log/old", "/log")).toBe(true);
+    expect(pipeline.spareBytes).toBe(size);
+    expect(namesOf(disk)).toEqual(["spare"]);
+    pipeline.advance(0.6, 2 * MIB);
+    await settle();
+    const file = await pipeline.take(2 * MIB);
+    await pipeline.rename("/log/new");
+    expect(file.size()).toBe(2 * MIB);
+    expect(isZero(disk.dump().get("/log/new"))).toBe(true);
+  });
+
+  it("renames durably before a byte is overwritten", async () => {
+    const disk = await newDisk();
+    await put(disk, "old", 8192);
+    const calls: string[] = [];
+    const pipeline = new SegmentPipeline(
+      watchedDisk(disk, (call) => void calls.push(call)),
+      "/log",
+      true,
+    );
+    await pipeline.recycle("/log/old", "/log");
+    await pipeline.take(8192);
+    const wanted = ["rename", "syncDir", "open", "writeLater"];
+    expect(calls.filter((call) => wanted.includes(call)).slice(0, 4)).toEqual(wanted);
+  });
+
+  it("refuses a second spare, and any once it is closed", async () => {
+    const disk = await newDisk();
+    await put(disk, "a", 4096);
+    await put(disk, "b", 4096);
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    expect(await pipeline.recycle("/log/a", "/log")).toBe(true);
+    expect(await pipeline.recycle("/log/b", "/log")).toBe(false);
+    await pipeline.close();
+    expect(await pipeline.recycle("/log/b", "/log")).toBe(false);
+    expect(namesOf(disk)).toEqual(["b"]);
+  });
+
+  it("can be called again after it failed anywhere", async () => {
+    for (let n = 0; ; n++) {
+      const disk = await newDisk();
+      await put(disk, "old", 8192);
+      const faults = failNth(n, "EIO");
+      const pipeline = new SegmentPipeline(watchedDisk(disk, faults.watch), "/log", true);
+      const failed = await pipeline.recycle("/log/old", "/log").then(
+        () => false,
+        () => true,
+      );
+      if (!failed) break;
+      expect(await pipeline.recycle("/log/old", "/log")).toBe(true);
+      expect(namesOf(disk)).toEqual(["spare"]);
+      const file = await pipeline.take(4096);
+      await pipeline.rename("/log/new");
+      expect(file.size()).toBe(4096);
+      expect(isZero(disk.dump().get("/log/new"))).toBe(true);
+      expect(namesOf(disk)).toEqual(["new"]);
+    }
+  });
+
+  /** Runs `during` while the n-th call of the first work waits; then lets it go on. */
+  async function interleave(
+    n: number,
+    first: (pipeline: SegmentPipeline) => Promise<unknown>,
+    during: (pipeline: SegmentPipeline) => Promise<unknown>,
+  ): Promise<{ disk: MemoryDisk; pipeline: SegmentPipeline; waited: boolean }> {
+    const disk = await newDisk();
+    await put(disk, "old", 3 * MIB);
+    let calls = 0;
+    let waited = false;
+    let release = (): void => {};
+    const watched = watchedDisk(disk, (call) => {
+      if (call === "size" || calls++ !== n) return;
+      waited = true;
+      return new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    });
+    const pipeline = new SegmentPipeline(watched, "/log", true);
+    const one = first(pipeline);
+    await settle();
+    const other = during(pipeline);
+    await settle();
+    release();
+    await Promise.all([one, other]);
+    return { disk, pipeline, waited };
+  }
+
+  const takeAndWrite = async (pipeline: SegmentPipeline): Promise<void> => {
+    const file = await pipeline.take(1.5 * MIB);
+    await pipeline.rename("/log/new");
+    file.write(Uint8Array.of(1, 2, 3), 0, 3, 0);
+  };
+  const recycle = (pipeline: SegmentPipeline): Promise<boolean> => pipeline.recycle("/log/old", "/log");
+
+  it.each([
+    ["recycle() beside take()", recycle, takeAndWrite],
+    ["take() beside recycle()", takeAndWrite, recycle],
+  ] as const)("shares the spare's name with nobody: %s, at every call", async (_name, first, during) => {
+    for (let n = 0; ; n++) {
+      const { disk, pipeline, waited } = await interleave(n, first, during);
+      if (!waited) break;
+      // The spare that may be there now is filled; none of its zeros may reach the file that was taken.
+      for (let i = 0; i < 6; i++) {
+        pipeline.advance(1, 4 * MIB);
+        await settle();
+      }
+      const bytes = disk.dump().get("/log/new");
+      expect([...(bytes?.subarray(0, 4) ?? [])], `call ${n}`).toEqual([1, 2, 3, 0]);
+      expect(isZero(bytes?.subarray(3)), `call ${n}`).toBe(true);
+      await pipeline.close();
+      expect(namesOf(disk).filter((name) => name !== "old")).toEqual(["new"]);
+    }
+  });
+});
+
+describe("close()", () => {
+  it("removes the spare, after the piece under way", async () => {
+    const disk = await newDisk();
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    pipeline.advance(0.8, 4096);
+    await pipeline.close();
+    expect(namesOf(disk)).toEqual([]);
+    pipeline.advance(0.9, 4096);
+    await settle();
+    expect(namesOf(disk)).toEqual([]);
+    await pipeline.close();
+  });
+});
