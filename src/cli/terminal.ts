@@ -88,6 +88,8 @@ export function table(heading: readonly string[], rows: readonly (readonly strin
 }
 
 const BAR_WIDTH = 32;
+/** The bar is drawn anew for every such part of the total: more often nobody sees, and a terminal is slow. */
+const BAR_STEPS = 200;
 
 /**
  * A bar that redraws its one line; where stdout is no terminal it draws nothing. Lines that are printed while it stands
@@ -97,6 +99,7 @@ export class ProgressBar {
   readonly #total: number;
   readonly #shown = process.stdout.isTTY;
   #line = "";
+  #step = -1;
 
   constructor(total: number) {
     this.#total = total;
@@ -106,10 +109,12 @@ export class ProgressBar {
   draw(done: number, note: string): void {
     if (!this.#shown) return;
     const share = this.#total === 0 ? 1 : done / this.#total;
+    const step = Math.floor(share * BAR_STEPS);
+    if (step === this.#step) return;
+    this.#step = step;
     const full = Math.round(share * BAR_WIDTH);
     const bar = paint("green", "█".repeat(full)) + paint("dim", "░".repeat(BAR_WIDTH - full));
     const line = `${bar} ${count(done)} of ${count(this.#total)}  ${note}`;
-    if (line === this.#line) return;
     this.#line = line;
     process.stdout.write(`\r${line}\u001b[K`);
   }

@@ -390,8 +390,6 @@ interface BadBlock {
   readonly at: number;
   readonly recordBytes: number;
   readonly crc: number;
-  /** The frame has further bad blocks. */
-  readonly more: boolean;
 }
 
 /** The first block that does not match the (verified) directory. */
@@ -404,23 +402,22 @@ function firstBadBlock(
   identity: SegmentIdentity,
 ): BadBlock | undefined {
   let block = body + metaBytes;
-  let bad: BadBlock | undefined;
   const directory = directoryAt(view, body, bodyBytes);
   for (let entry = directory; entry < body + bodyBytes; entry += f.DIRECTORY_BYTES) {
     const recordBytes = view.getUint32(entry, true);
     const crc = view.getUint32(entry + 4, true);
     const end = block + f.BLOCK_BYTES + recordBytes;
-    if (end > directory) return { at: block, recordBytes: 0, crc, more: true };
-    const wrong =
+    // No writer of ours leaves a block that the frame has no room for: nothing of it is to be believed.
+    if (end > directory) return { at: block, recordBytes: 0, crc };
+    if (
       crc32(bytes.subarray(block + f.B_RECORD_BYTES, end)) !== crc ||
-      view.getUint32(block + f.B_CHECK, true) !== (crc ^ identity.seed) >>> 0;
-    if (wrong) {
-      if (bad !== undefined) return { ...bad, more: true };
-      bad = { at: block, recordBytes, crc, more: false };
+      view.getUint32(block + f.B_CHECK, true) !== (crc ^ identity.seed) >>> 0
+    ) {
+      return { at: block, recordBytes, crc };
     }
     block += f.BLOCK_BYTES + align8(recordBytes);
   }
-  return bad;
+  return undefined;
 }
 
 /** Bytes of the valid frame whose header stands at `at`. */
@@ -496,7 +493,6 @@ function suspectBit(bytes: Uint8Array, view: DataView, at: number, expected: Fra
   const bad =
     metaBytes === bodyBytes ? undefined : firstBadBlock(bytes, view, body, metaBytes, bodyBytes, expected.identity);
   if (bad !== undefined) {
-    if (bad.more) return -1;
     const from = bad.at + f.B_RECORD_BYTES;
     const length = f.BLOCK_BYTES - f.B_RECORD_BYTES + bad.recordBytes;
     const blockCrc = crc32(bytes.subarray(from, from + length));

@@ -552,7 +552,8 @@ export class Recovery {
     Object.assign(view, { dummyIndex: link.baseIndex, dummyTag: link.baseTag, last: link.last });
     const applyTo = (to: LogView, target: LogSegment, from: number, count: number): void => {
       for (const offset of frames.slice(from, count)) {
-        if (!to.apply(bytes, data, offset, offset, target)) throw corrupt(name, offset, "its fields contradict the log");
+        if (!to.apply(bytes, data, offset, offset, target))
+          throw corrupt(name, offset, "its fields contradict the log");
         target.end = offset + frameBytesAt(data, offset);
         target.chain = data.getUint32(offset + f.H_CRC, true);
       }

@@ -131,6 +131,26 @@ describe("RecordCache", () => {
     expect(cache.bytes).toBeGreaterThanOrEqual(before + 100 * 100);
   });
 
+  it("gives back what it counted when records are cut off or released, decoded ones too", () => {
+    const cache = newCache(2 ** 20);
+    put(cache, 1, [100]);
+    const first = cache.bytes;
+    put(cache, 2, [50, 60]);
+    const both = cache.bytes;
+    cache.cut(2);
+    expect(cache.bytes).toBe(first);
+    put(cache, 2, [50, 60]);
+    cache.read(2, 4, [], undefined);
+    expect(cache.bytes).toBeGreaterThan(both);
+    cache.cut(2);
+    expect(cache.bytes).toBe(first);
+    put(cache, 2, [50, 60]);
+    const second = cache.bytes - first;
+    cache.release(1);
+    expect(cache.bytes).toBe(second);
+    expect(cache.first).toBe(2);
+  });
+
   it("counts what a group leaves unused of a slab", () => {
     const cache = newCache(16 * 2 ** 20);
     const size = 600 * 1024;
