@@ -124,6 +124,8 @@ export class FileStorage implements WritableStorage {
   /** What tidies up after saves that are durable; close() waits for it. */
   #tidying: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | undefined;
+  /** False until open() has removed unfinished snapshot files; from then on one is somebody's work in hand. */
+  #opened = false;
 
   #hardState: HardState;
   #hardStateVersion = 0;
@@ -623,8 +625,6 @@ export class FileStorage implements WritableStorage {
     }
     this.#opened = true;
   }
-
-  #opened = false;
 }
 
 function cloneMetadata({ index, term, confState }: SnapshotMetadata): SnapshotMetadata {

@@ -14,30 +14,30 @@ export type Materialize<T> = (index: number, tag: number, kind: number, data: Ui
  * because for small payloads it is most of the memory.
  */
 const DECODED_BYTES = 192;
-/** What a run costs beyond the bytes it keeps: the object and its slot in an array. */
-const RUN_BYTES = 96;
+/** What a run costs beyond the bytes it keeps: its columns. */
+const RUN_BYTES = 44;
 const SLAB_BYTES = 1024 * 1024;
+const FIRST_COLUMN_LENGTH = 64;
 const EMPTY = new Uint8Array(0);
-
-/** Records of one frame or block, contiguous from `first`. */
-interface Run<T> {
-  readonly slab: Uint8Array;
-  readonly at: number;
-  readonly end: number;
-  readonly first: number;
-  readonly count: number;
-  /** Bytes of memory counted for it. */
-  cost: number;
-  records: T[] | undefined;
-}
 
 export class RecordCache<T> {
   readonly #maxBytes: number;
   readonly #materialize: Materialize<T>;
-  // Invariant: runs from #head on ascend strictly by first and leave no gap; a run's records reach to just before the next
+  // A run is the records of one frame or block, contiguous from its first, and stands in columns: an object a run would be
+  // one a save, alive until it is evicted, and the garbage collector would carry it along all that time.
+  // Invariant: runs [#head, #tail) ascend strictly by first and leave no gap; a run's records reach to just before the next
   // run's first, even where it holds more (they were overwritten).
-  #runs: (Run<T> | undefined)[] = [];
+  #firsts = new Float64Array(FIRST_COLUMN_LENGTH);
+  #counts = new Uint32Array(FIRST_COLUMN_LENGTH);
+  /** Where a run's records begin in its slab. */
+  #starts = new Uint32Array(FIRST_COLUMN_LENGTH);
+  /** Bytes of memory counted for it. */
+  #costs = new Float64Array(FIRST_COLUMN_LENGTH);
+  #slabs: (Uint8Array | undefined)[] = [];
+  /** Decoded on first touch. */
+  #records: (T[] | undefined)[] = [];
   #head = 0;
+  #tail = 0;
   #bytes = 0;
   #slab: Uint8Array = EMPTY;
   #slabUsed = 0;
@@ -62,7 +62,7 @@ export class RecordCache<T> {
 
   /** The lowest index held; Infinity when empty. */
   get first(): number {
-    return this.#runs[this.#head]?.first ?? Number.POSITIVE_INFINITY;
+    return this.#head === this.#tail ? Number.POSITIVE_INFINITY : (this.#firsts[this.#head] as number);
   }
 
   /**
@@ -88,35 +88,35 @@ export class RecordCache<T> {
   run(at: number, end: number, first: number, count: number): void {
     const cost = end - this.#countedTo + RUN_BYTES;
     this.#countedTo = end;
-    this.#runs.push({ slab: this.#slab, at, end, first, count, cost, records: undefined });
+    if (this.#tail === this.#firsts.length) this.#makeRoom();
+    const run = this.#tail++;
+    this.#firsts[run] = first;
+    this.#counts[run] = count;
+    this.#starts[run] = at;
+    this.#costs[run] = cost;
+    this.#slabs[run] = this.#slab;
+    this.#records[run] = undefined;
     this.#bytes += cost;
     if (this.#bytes > this.#maxBytes) this.#evict();
   }
 
   /** Forgets records from `first` on. */
   cut(first: number): void {
-    const runs = this.#runs;
-    while (runs.length > this.#head) {
-      const last = runs[runs.length - 1] as Run<T>;
-      if (last.first < first) return;
-      runs.pop();
-      this.#bytes -= last.cost;
-    }
-    if (runs.length === this.#head) this.clear();
+    while (this.#tail > this.#head && (this.#firsts[this.#tail - 1] as number) >= first) this.#forget(--this.#tail);
+    if (this.#tail === this.#head) this.clear();
   }
 
   /** Forgets what lies wholly at or below `index`. */
   release(index: number): void {
-    while (this.#head + 1 < this.#runs.length && (this.#runs[this.#head + 1] as Run<T>).first <= index + 1) {
-      this.#drop();
-    }
-    this.#tidy();
+    while (this.#head + 1 < this.#tail && (this.#firsts[this.#head + 1] as number) <= index + 1) this.#forget(this.#head++);
   }
 
   /** Forgets everything. */
   clear(): void {
-    this.#runs.length = 0;
+    this.#slabs.length = 0;
+    this.#records.length = 0;
     this.#head = 0;
+    this.#tail = 0;
     this.#bytes = 0;
   }
 
@@ -133,38 +133,38 @@ export class RecordCache<T> {
 
   #collect(lo: number, hi: number, out: T[], accept: ((record: T) => boolean) | undefined): number {
     let index = lo;
-    let position = this.#find(lo);
-    while (index < hi) {
-      const run = this.#runs[position] as Run<T>;
-      const next = this.#runs[position + 1];
-      const end = Math.min(hi, next === undefined ? run.first + run.count : next.first);
-      const records = run.records ?? this.#decode(run);
+    for (let run = this.#find(lo); index < hi; run++) {
+      const first = this.#firsts[run] as number;
+      const after = run + 1 < this.#tail ? (this.#firsts[run + 1] as number) : first + (this.#counts[run] as number);
+      const end = Math.min(hi, after);
+      const records = this.#records[run] ?? this.#decode(run);
       for (; index < end; index++) {
-        const record = records[index - run.first] as T;
+        const record = records[index - first] as T;
         if (accept !== undefined && !accept(record)) return index;
         out.push(record);
       }
-      position++;
     }
     return index;
   }
 
   #find(index: number): number {
     let low = this.#head;
-    let high = this.#runs.length;
+    let high = this.#tail;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#runs[middle] as Run<T>).first <= index) low = middle + 1;
+      if ((this.#firsts[middle] as number) <= index) low = middle + 1;
       else high = middle;
     }
     return low - 1;
   }
 
-  #decode(run: Run<T>): T[] {
-    const { slab, first, count } = run;
+  #decode(run: number): T[] {
+    const slab = this.#slabs[run] as Uint8Array;
+    const first = this.#firsts[run] as number;
+    const count = this.#counts[run] as number;
     const view = viewOf(slab);
     const records: T[] = new Array(count);
-    let at = run.at;
+    let at = this.#starts[run] as number;
     for (let i = 0; i < count; i++) {
       const bytes = view.getUint32(at + f.R_DATA_BYTES, true);
       const dataAt = at + f.RECORD_BYTES;
@@ -172,28 +172,48 @@ export class RecordCache<T> {
       records[i] = this.#materialize(first + i, recordTag(view, at), recordKind(view, at), data);
       at = dataAt + bytes;
     }
-    run.records = records;
-    run.cost += count * DECODED_BYTES;
+    this.#records[run] = records;
+    this.#costs[run] = (this.#costs[run] as number) + count * DECODED_BYTES;
     this.#bytes += count * DECODED_BYTES;
     return records;
   }
 
   #evict(): void {
-    while (this.#bytes > this.#maxBytes && this.#head < this.#runs.length) this.#drop();
-    this.#tidy();
+    while (this.#bytes > this.#maxBytes && this.#head < this.#tail) this.#forget(this.#head++);
+    if (this.#head === this.#tail) this.clear();
   }
 
-  #drop(): void {
-    this.#bytes -= (this.#runs[this.#head] as Run<T>).cost;
-    this.#runs[this.#head++] = undefined;
+  /** Takes a run, which leaves the columns' range, out of the count and lets go of its memory. */
+  #forget(run: number): void {
+    this.#bytes -= this.#costs[run] as number;
+    this.#slabs[run] = undefined;
+    this.#records[run] = undefined;
   }
 
-  #tidy(): void {
-    if (this.#head === this.#runs.length) {
-      this.clear();
-    } else if (this.#head > 1024 && this.#head * 2 > this.#runs.length) {
-      this.#runs = this.#runs.slice(this.#head);
-      this.#head = 0;
+  /** Moves the runs to the front of the columns when they take less than half, else makes the columns twice as long. */
+  #makeRoom(): void {
+    const { length } = this.#firsts;
+    const head = this.#head;
+    if (head * 2 > length) {
+      this.#firsts.copyWithin(0, head);
+      this.#counts.copyWithin(0, head);
+      this.#starts.copyWithin(0, head);
+      this.#costs.copyWithin(0, head);
+    } else {
+      this.#firsts = grown(this.#firsts, new Float64Array(2 * length), head);
+      this.#counts = grown(this.#counts, new Uint32Array(2 * length), head);
+      this.#starts = grown(this.#starts, new Uint32Array(2 * length), head);
+      this.#costs = grown(this.#costs, new Float64Array(2 * length), head);
     }
+    this.#slabs = this.#slabs.slice(head, this.#tail);
+    this.#records = this.#records.slice(head, this.#tail);
+    this.#tail -= head;
+    this.#head = 0;
   }
+}
+
+/** `target` with the values of `column` from `head` on at its front. */
+function grown<C extends Float64Array | Uint32Array>(column: C, target: C, head: number): C {
+  target.set(column.subarray(head));
+  return target;
 }

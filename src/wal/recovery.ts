@@ -13,7 +13,7 @@
 //   5 Frames up to the vouched end are the log. Valid frames beyond it are carried: no sync that we know of covered them,
 //     and a failed one may have left them clean in the page cache and nowhere else, so open() writes them again.
 
-import { AssertionError } from "../base/assert.js";
+import { assert } from "../base/assert.js";
 import { getU64, viewOf } from "../base/bytes.js";
 import { crc32 } from "../base/crc32.js";
 import { errnoOf, StableLogError } from "../base/errors.js";
@@ -25,14 +25,20 @@ import {
   emptyPart,
   type FrameExpectation,
   flip,
-  frameBytes,
   frameBytesAt,
   oneBitFromValid,
   readPart,
   segmentIdentity,
 } from "./frame.js";
 import { isOldestNeeded, type LogSegment, LogView, NO_RECORDS, newSegment } from "./log-view.js";
-import { decideDirectory, decideSegment, decideTail, type SegmentFacts } from "./recovery-table.js";
+import {
+  type DirectoryDecision,
+  decideDirectory,
+  decideSegment,
+  decideTail,
+  type SegmentDecision,
+  type SegmentFacts,
+} from "./recovery-table.js";
 import { indexName, parseIndexName, parseSegmentName, SPARE_NAME, STATE_NAME, segmentName } from "./segment-name.js";
 import { parseState, type StateContents } from "./state-file.js";
 
@@ -151,23 +157,17 @@ export function judgeDirectory(dir: string, names: readonly string[], options: R
     etcd: names.some(isEtcdName),
     create: options.create && !options.readOnly,
   });
-  switch (decision) {
-    case "create":
-    case "recover":
-      return decision;
-    case "ERR_CORRUPT":
-      throw new StableLogError(decision, `open log ${dir}: there are segments but no STATE that names them`, {
-        file: STATE_NAME,
-        offset: 0,
-      });
-    case "ERR_FOREIGN":
-      throw new StableLogError(decision, `open log ${dir}: the directory holds an etcd member's files`);
-    case "ERR_NOT_FOUND":
-      throw new StableLogError(decision, `open log ${dir}: there is no log, and none is to be created`);
-    default:
-      throw new AssertionError(`directory decision ${decision}`);
-  }
+  if (decision === "create" || decision === "recover") return decision;
+  const place = decision === "ERR_CORRUPT" ? { file: STATE_NAME, offset: 0 } : {};
+  throw new StableLogError(decision, `open log ${dir}: ${DIRECTORY_REFUSALS[decision]}`, place);
 }
+
+const DIRECTORY_REFUSALS: Readonly<Record<Exclude<DirectoryDecision, "create" | "recover">, string>> = {
+  ERR_CORRUPT: "there are segments but no STATE that names them",
+  ERR_FOREIGN: "the directory holds an etcd member's files",
+  ERR_NOT_FOUND: "there is no log, and none is to be created",
+  ERR_FORMAT_VERSION: "it is of a newer format",
+};
 
 type HeadVerdict = SegmentFacts["head"];
 
@@ -178,6 +178,9 @@ interface Head {
   readonly bytes: Uint8Array;
   readonly size: number;
 }
+
+/** What is expected behind a frame that was checked. */
+type FollowingFrame = FrameExpectation & { readonly sequence: number };
 
 /** The link of a valid head. */
 interface Link {
@@ -209,6 +212,10 @@ function readLink(bytes: Uint8Array): Link {
     chain: view.getUint32(f.H_CHAIN, true),
     sequence: getU64(view, f.H_SEQUENCE),
   };
+}
+
+function isRefusal(decision: SegmentDecision): decision is Extract<SegmentDecision, `ERR_${string}`> {
+  return decision.startsWith("ERR_");
 }
 
 /** Recovery of one directory; see the head of this file. */
@@ -268,13 +275,7 @@ export class Recovery {
       throw this.#missing(mark.generation, "STATE's watermark names it");
     }
     const tail = await this.#scanNewest(newest, state, view);
-    const segments = await this.#olderSegments(
-      tail.link,
-      tail.whole ? undefined : tail.segment,
-      tail.carry,
-      view,
-      logId,
-    );
+    const segments = await this.#olderSegments(tail, view, logId);
     for (const generation of generations) {
       if (generation >= newest || segments.some((segment) => segment.generation === generation)) continue;
       const head = await this.#head(generation, logId);
@@ -286,7 +287,6 @@ export class Recovery {
     if (tail.whole) {
       // Nothing vouches even for the head: what it holds is carried as a whole, and the file is left over then.
       remove.push(segmentName(newest));
-      if (names.includes(indexName(newest))) remove.push(indexName(newest));
     }
     return {
       ...common,
@@ -335,21 +335,24 @@ export class Recovery {
     remove: string[],
   ): Promise<number | undefined> {
     let begun: number | undefined;
+    let torn: { readonly name: string; readonly head: Head } | undefined;
     for (const generation of generations.filter((g) => g > state.newest).reverse()) {
-      const head = await this.#head(generation, state.logId);
+      const head = await this.#head(generation, state.logId, true);
       const decision = decideSegment({ place: "newer", head: head.verdict, needed: begun === undefined });
       if (decision === "begun") {
         // One begun earlier that STATE does not name either was superseded: run() finds that nothing links to it.
         begun ??= generation;
       } else if (decision === "unbegun") {
-        // A torn slot beside a torn head cannot come from one crash: the slot is written after the head is synced.
-        if (state.otherUnreadable && head.verdict === "torn" && begun === undefined) {
-          throw this.#refusal("ERR_CORRUPT", segmentName(generation), head);
-        }
+        if (head.verdict === "torn") torn = { name: segmentName(generation), head };
         remove.push(segmentName(generation));
       } else {
         throw this.#refusal(decision, segmentName(generation), head);
       }
+    }
+    // A torn slot beside torn heads alone comes from no crash: the slot was being written when the head that it names was
+    // synced already, and that segment stays until a slot is whole again.
+    if (begun === undefined && torn !== undefined && state.otherUnreadable) {
+      throw this.#refusal("ERR_CORRUPT", torn.name, torn.head);
     }
     if (begun !== undefined || state.newest === 0) return begun;
     const name = segmentName(state.newest);
@@ -361,8 +364,11 @@ export class Recovery {
     return state.newest;
   }
 
-  /** Reads and judges a segment's head frame: all of it but the records of a large carried tail. */
-  async #head(generation: number, logId: Uint8Array): Promise<Head> {
+  /**
+   * Reads and judges a segment's head frame: all of it when `whole`, because a crash may have torn it anywhere; else all but
+   * the records of a large carried tail, which were synced before the segment had a successor.
+   */
+  async #head(generation: number, logId: Uint8Array, whole = false): Promise<Head> {
     const name = segmentName(generation);
     const file = await this.#disk.open(joinPath(this.#dir, name), "read");
     try {
@@ -375,11 +381,11 @@ export class Recovery {
         return { verdict: "newer", why: `it is of format ${first[f.H_VERSION]}`, bytes: first, size };
       }
       if (verdict === "valid") {
-        const bodyBytes = viewOf(first).getUint32(f.H_BODY_BYTES, true);
-        const whole = frameBytes(bodyBytes);
-        if (whole <= size) {
-          const bytes = await this.#headMeta(file, name, first, whole);
-          if (bytes !== undefined) return { verdict: "valid", why: "", bytes, size };
+        const end = frameBytesAt(viewOf(first), 0);
+        if (end <= size) {
+          const bytes = whole ? await this.#readAt(file, name, 0, end) : await this.#headMeta(file, name, first);
+          const sound = whole ? checkFrame(bytes, viewOf(bytes), 0, expected) === "valid" : bytes.length > 0;
+          if (sound) return { verdict: "valid", why: "", bytes, size };
         }
         return { verdict: "torn", why: "its head frame is damaged", bytes: first, size };
       }
@@ -391,24 +397,21 @@ export class Recovery {
     }
   }
 
-  /** The head frame with its meta and directory read and checked, the rest left zero; undefined when damaged. */
-  async #headMeta(file: DiskFile, name: string, header: Uint8Array, whole: number): Promise<Uint8Array | undefined> {
+  /** The meta bytes of a head frame, checked together with its block directory; no bytes when they are damaged. */
+  async #headMeta(file: DiskFile, name: string, header: Uint8Array): Promise<Uint8Array> {
     const headerView = viewOf(header);
     const bodyBytes = headerView.getUint32(f.H_BODY_BYTES, true);
     const metaBytes = headerView.getUint32(f.H_META_BYTES, true);
-    const metaEnd = f.HEADER_BYTES + metaBytes;
-    if (metaBytes < f.LINK_BYTES + f.PART_BYTES) return undefined;
-    const meta = await this.#readAt(file, name, 0, metaEnd);
+    const meta = await this.#readAt(file, name, 0, f.HEADER_BYTES + metaBytes);
     let crc = crc32(meta.subarray(f.HEADER_BYTES));
     if (metaBytes !== bodyBytes) {
       const blocks = viewOf(meta).getUint32(f.HEADER_BYTES + f.LINK_BYTES + f.P_BLOCKS, true);
-      const directoryBytes = blocks * f.DIRECTORY_BYTES;
       const bodyEnd = f.HEADER_BYTES + bodyBytes;
-      if (directoryBytes > bodyBytes - metaBytes) return undefined;
-      crc = crc32(await this.#readAt(file, name, bodyEnd - directoryBytes, bodyEnd), crc);
+      // Nonsense for a damaged count, which the checksum then tells.
+      const directoryAt = Math.max(f.HEADER_BYTES + metaBytes, bodyEnd - blocks * f.DIRECTORY_BYTES);
+      crc = crc32(await this.#readAt(file, name, directoryAt, bodyEnd), crc);
     }
-    if (crc !== headerView.getUint32(f.H_BODY_CRC, true) || whole < metaEnd) return undefined;
-    return meta;
+    return crc === headerView.getUint32(f.H_BODY_CRC, true) ? meta : new Uint8Array(0);
   }
 
   /** Tells a copied or foreign segment from a damaged one: its head holds under the identity that it claims itself. */
@@ -440,16 +443,9 @@ export class Recovery {
     return read === bytes.length ? bytes : bytes.subarray(0, read);
   }
 
-  #refusal(decision: string, name: string, head: { readonly why: string }): StableLogError {
-    switch (decision) {
-      case "ERR_CORRUPT":
-      case "ERR_GAP":
-      case "ERR_FOREIGN":
-      case "ERR_FORMAT_VERSION":
-        return new StableLogError(decision, `open log: segment ${name}: ${head.why}`, { file: name, offset: 0 });
-      default:
-        throw new AssertionError(`segment decision ${decision}`);
-    }
+  #refusal(decision: SegmentDecision, name: string, head: { readonly why: string }): StableLogError {
+    assert(isRefusal(decision), `segment decision ${decision}`);
+    return new StableLogError(decision, `open log: segment ${name}: ${head.why}`, { file: name, offset: 0 });
   }
 
   #missing(generation: number, why: string): StableLogError {
@@ -477,13 +473,10 @@ export class Recovery {
     const data = viewOf(bytes);
     const expected = headExpectation(state.logId, generation);
     const headVerdict = checkFrame(bytes, data, 0, expected);
-    const link =
-      headVerdict === "valid" || headVerdict === "block" || headVerdict === "trailer" ? readLink(bytes) : undefined;
+    if (headVerdict !== "valid") throw corrupt(name, 0, `its head frame is damaged (${headVerdict})`);
+    const link = readLink(bytes);
     const mark = state.watermark?.generation === generation ? state.watermark : undefined;
     const headVouched = state.newest === generation;
-    if (link === undefined || headVerdict !== "valid") {
-      throw corrupt(name, 0, `its head frame is damaged (${headVerdict})`);
-    }
 
     // Invariant: frames[i] is the offset of the frame with sequence link.sequence + i; all of them are valid.
     const frames: number[] = [0];
@@ -492,7 +485,7 @@ export class Recovery {
     let chain = data.getUint32(f.H_CRC, true);
     let durable = getU64(data, f.H_DURABLE);
     const stop = mark?.closed === true ? mark.end : bytes.length;
-    const expect = (): FrameExpectation => ({
+    const expect = (): FollowingFrame => ({
       identity: expected.identity,
       kind: f.KIND_FRAME,
       offset: at,
@@ -601,7 +594,7 @@ export class Recovery {
     data: DataView,
     at: number,
     bit: number,
-    expected: FrameExpectation,
+    expected: FollowingFrame,
     view: LogView,
   ): StableLogError {
     const lastIndex = view.last;
@@ -613,10 +606,9 @@ export class Recovery {
     while (checkFrame(bytes, data, p, next) === "valid" && readPart(data, p, part)) {
       if ((part.flags & f.F_RESET) !== 0) maybeLostThrough = Math.max(maybeLostThrough, part.baseIndex);
       if (part.count > 0) maybeLostThrough = Math.max(maybeLostThrough, part.first + part.count - 1);
-      const sequence = next.sequence === undefined ? undefined : next.sequence + 1;
       const chain = data.getUint32(p + f.H_CRC, true);
       p += frameBytesAt(data, p);
-      next = { ...next, offset: p, sequence, chain };
+      next = { ...next, offset: p, sequence: next.sequence + 1, chain };
     }
     flip(bytes, bit);
     return new StableLogError(
@@ -629,24 +621,26 @@ export class Recovery {
 
   /** The segments that the log needs before the newest one, oldest first, with the newest (when kept) at the end. */
   async #olderSegments(
-    newestLink: Link,
-    newest: LogSegment | undefined,
-    carry: CarriedTail | undefined,
+    tail: {
+      readonly segment: LogSegment;
+      readonly whole: boolean;
+      readonly link: Link;
+      readonly carry: CarriedTail | undefined;
+    },
     view: LogView,
     logId: Uint8Array,
   ): Promise<LogSegment[]> {
+    const { carry } = tail;
+    const newest = tail.whole ? undefined : tail.segment;
     const segments: LogSegment[] = newest === undefined ? [] : [newest];
-    let link = newestLink;
+    let { link } = tail;
+    let oldest = tail.segment.name;
     // A carried tail stands before everything older: it will be the newest segment, or follows the one that is.
     let reached: Pick<LogSegment, "from" | "base"> = newest ?? { from: NO_RECORDS, base: link.last };
     if (carry?.cut === true && carry.first < reached.from) reached = { from: carry.first, base: reached.base };
     while (!isOldestNeeded(reached, view.dummyIndex)) {
       if (link.previous === 0) {
-        throw corrupt(
-          segments[0]?.name ?? STATE_NAME,
-          0,
-          `it is the first segment, but the log begins before ${link.last + 1}`,
-        );
+        throw corrupt(oldest, 0, `it is the first segment, but the log begins before ${link.last + 1}`);
       }
       const generation = link.previous;
       const name = segmentName(generation);
@@ -675,6 +669,7 @@ export class Recovery {
       segment.chain = link.chain;
       segment.index = undefined;
       segments.unshift(segment);
+      oldest = name;
       link = older;
       reached = segment;
     }

@@ -5,12 +5,13 @@ import { describe, expect, it } from "vitest";
 import { AssertionError } from "../../src/base/assert.js";
 import { crc32 } from "../../src/base/crc32.js";
 import { StableLogError } from "../../src/base/errors.js";
+import type { Entry } from "../../src/raftpb/types.js";
 import type { FileStorage } from "../../src/storage/file-storage.js";
 import * as f from "../../src/wal/format.js";
 import { segmentIdentity, stampFrame } from "../../src/wal/frame.js";
 import { segmentName } from "../../src/wal/segment-name.js";
 import { codeOf, expectPlace, expectSameFiles, fill, hard, open, refused, run, stateOf, voters } from "./helpers.js";
-import { SECTOR_BYTES, TestDisk } from "./test-disk.js";
+import { errno, randomOf, SECTOR_BYTES, TestDisk } from "./test-disk.js";
 
 function flipBit(disk: TestDisk, name: string, bit: number): void {
   const bytes = disk.get(name);
@@ -23,7 +24,10 @@ function wipeWatermark(disk: TestDisk): void {
 }
 
 function newestOf(disk: TestDisk): string {
-  return [...disk.files().keys()].filter((name) => name.endsWith(".seg")).sort().at(-1) as string;
+  return [...disk.files().keys()]
+    .filter((name) => name.endsWith(".seg"))
+    .sort()
+    .at(-1) as string;
 }
 
 /** Offsets of the frames that stand in a segment, its head first, and where the last one ends. */
@@ -143,7 +147,12 @@ describe("the end of the newest segment", () => {
       const storage = await open(image);
       const whole = ends.filter((end) => end <= cut).length - 1;
       expect(stateOf(storage), `cut at ${cut}`).toBe(states[whole]);
-      const torn = !ends.includes(cut) && disk.get(newestOf(disk)).subarray(ends[whole], cut).some((b) => b !== 0);
+      const torn =
+        !ends.includes(cut) &&
+        disk
+          .get(newestOf(disk))
+          .subarray(ends[whole], cut)
+          .some((b) => b !== 0);
       expect(storage.recovery.verdict, `cut at ${cut}`).toBe(torn ? "tear" : "clean");
       if (torn) expect(storage.recovery).toMatchObject({ file: newestOf(disk), offset: ends[whole] });
       expect(storage.recovery.carriedEntries > 0).toBe(whole > 0);
@@ -344,6 +353,10 @@ describe("the files of the directory", () => {
       header[f.H_VERSION] = f.FORMAT_VERSION + 1;
       new DataView(header.buffer, header.byteOffset).setUint32(f.H_CRC, crc32(header.subarray(4), seed), true);
       expect(await refused(image, "ERR_FORMAT_VERSION")).toMatchObject({ file: name, offset: at });
+      // No version is 0: such a frame is none, whatever its checksum says.
+      header[f.H_VERSION] = 0;
+      new DataView(header.buffer, header.byteOffset).setUint32(f.H_CRC, crc32(header.subarray(4), seed), true);
+      expect(await refused(image, "ERR_CORRUPT")).toMatchObject({ file: name, offset: at });
     }
   });
 
@@ -422,7 +435,10 @@ describe("the files of the directory", () => {
     disk.put("spare", fill(100, 1));
     disk.put("notes.txt", fill(9, 9));
     const first = (await killedLog()).disk;
-    disk.put(segmentName(1), first.get(segmentName(1)).map(() => 0x33));
+    disk.put(
+      segmentName(1),
+      first.get(segmentName(1)).map(() => 0x33),
+    );
     const again = await open(disk);
     expect(stateOf(again)).toBe(after);
     await again.close();
@@ -433,9 +449,40 @@ describe("the files of the directory", () => {
     }
   });
 
+  it("open() refuses a copied, foreign or newer segment also in a place that the log needs no more", async () => {
+    const { disk } = await killedLog();
+    const storage = await open(disk);
+    const metadata = { index: 9, term: 2, confState: voters(1n) };
+    await storage.save({ snapshot: { metadata, data: fill(5, 1) }, hardState: hard(2, 9) });
+    await storage.close();
+    expect([...disk.files().keys()]).not.toContain(segmentName(1));
+    disk.put(segmentName(1), disk.get(segmentName(2)));
+    expect(await refused(disk, "ERR_CORRUPT")).toMatchObject({ file: segmentName(1), offset: 0 });
+  });
+
+  it("readOnly gives up on a file that stays shorter than it said, with a code", async () => {
+    const disk = await closedLog();
+    disk.before = (operation, name) => {
+      if (operation === "read" && name === "STATE") disk.truncateNow("STATE", 10);
+    };
+    expect((await codeOf(open(disk, { readOnly: true }))).file).toBeTypeOf("string");
+    const strange = await closedLog();
+    strange.before = (operation) => {
+      if (operation === "read") throw "no error at all";
+    };
+    expect(await codeOf(open(strange, { readOnly: true }))).toMatchObject({
+      code: "ERR_READ",
+      file: "STATE",
+      offset: 0,
+    });
+  });
+
   it("open() refuses with ERR_CORRUPT and changes nothing when the newest snapshot's file is missing or cut", async () => {
     const disk = await closedLog();
-    const name = [...disk.files().keys()].filter((each) => each.endsWith(".snapshot")).sort().at(-1) as string;
+    const name = [...disk.files().keys()]
+      .filter((each) => each.endsWith(".snapshot"))
+      .sort()
+      .at(-1) as string;
     const gone = disk.killed();
     gone.delete(name);
     expect((await refused(gone, "ERR_CORRUPT")).file).toBe(name);
@@ -503,6 +550,24 @@ describe("damage inside an older segment", () => {
     await again.close();
   });
 
+  it("verify() reports segments that are gone or cannot be opened, and goes on", async () => {
+    const disk = new TestDisk();
+    const storage = await open(disk);
+    for (let i = 1; i <= 30; i++) await storage.save({ entries: run(i, 1, 1, 400), hardState: hard(1, i) });
+    disk.delete(segmentName(1));
+    disk.before = (operation, name) => {
+      if (operation === "open" && name === segmentName(2)) throw errno("EACCES");
+    };
+    const report = await storage.verify();
+    expect(report.ok).toBe(false);
+    expect(report.damage).toMatchObject([
+      { code: "ERR_GAP", file: segmentName(1), offset: 0, index: 1 },
+      { code: "ERR_READ", file: segmentName(2), offset: 0 },
+    ]);
+    disk.before = () => {};
+    await storage.close();
+  });
+
   it("an index file that is damaged, cut or of another segment is made again from the segment", async () => {
     const disk = await closedLog();
     const whole = await open(disk.killed());
@@ -523,6 +588,111 @@ describe("damage inside an older segment", () => {
         if (places > 0) expect(image.get(name)).toEqual(good);
       }
     }
+  });
+});
+
+describe("large saves, cut into blocks", () => {
+  const large = (first: number, term: number): Entry[] => [
+    ...run(first, 9, term, 5000),
+    ...run(first + 9, 9, term + 1, 3001),
+    ...run(first + 18, 2, term + 1, 0),
+  ];
+
+  /** A log whose newest segment is STATE's, with saves behind its durable end that nothing vouches for. */
+  async function unvouched(changes: ((storage: FileStorage) => Promise<unknown>)[]): Promise<{
+    disk: TestDisk;
+    state: string;
+  }> {
+    const disk = new TestDisk();
+    const storage = await open(disk, { segmentBytes: 1 << 20 });
+    await storage.save({ entries: run(1, 5), hardState: hard(1, 3) });
+    let image: TestDisk | undefined;
+    disk.before = (operation, name) => {
+      if (operation === "sync" && name.endsWith(".seg")) image = disk.killed();
+    };
+    await Promise.all(changes.map((change) => change(storage)));
+    const state = stateOf(storage);
+    await storage.close();
+    return { disk: image as TestDisk, state };
+  }
+
+  it("open() carries a tail of any make, and it reads the same from the segment that carries it", async () => {
+    const tails: ((storage: FileStorage) => Promise<unknown>)[][] = [
+      [(s) => s.save({ entries: large(6, 2) })],
+      [(s) => s.save({ entries: large(6, 2) }), (s) => s.save({ entries: large(12, 5) })],
+      [(s) => s.save({ entries: large(6, 2) }), (s) => s.save({ entries: large(4, 5) })],
+      [(s) => s.save({ entries: large(6, 2) }), (s) => s.compact(14), (s) => s.save({ entries: run(26, 1, 9) })],
+      [(s) => s.save({ entries: run(6, 2) }), (s) => s.compact(7)],
+      [(s) => s.compact(4), (s) => s.save({ hardState: hard(4, 5) })],
+      [(s) => s.save({ hardState: hard(4, 5) })],
+      [(s) => s.save({ entries: run(6, 2) }), (s) => s.save({ entries: run(7, 1, 2) }), (s) => s.compact(6)],
+    ];
+    for (const [i, tail] of tails.entries()) {
+      const { disk, state } = await unvouched(tail);
+      for (let round = 0; round < 3; round++) {
+        const storage = await open(disk, { segmentBytes: 1 << 20 });
+        expect(stateOf(storage), `tail ${i}, round ${round}`).toBe(state);
+        expect((await storage.verify()).damage).toEqual([]);
+        await storage.close();
+        // From the segments' own bytes, too.
+        for (const name of disk.files().keys()) if (name.endsWith(".idx")) disk.delete(name);
+      }
+      const storage = await open(disk, { segmentBytes: 1 << 20 });
+      await storage.save({ entries: run(storage.lastIndex() + 1, 1, 12) });
+      const after = stateOf(storage);
+      await storage.close();
+      // Now the carrying segment is an older one, of whose head open() reads all but the records.
+      const again = await open(disk, { segmentBytes: 1 << 20 });
+      expect(stateOf(again)).toBe(after);
+      await again.close();
+    }
+  });
+
+  it("damage in an older segment's large head is found by open() or by the read that touches it", async () => {
+    const { disk } = await unvouched([(s) => s.save({ entries: large(6, 2) })]);
+    const storage = await open(disk);
+    await storage.save({ entries: run(26, 1, 9) });
+    await storage.close();
+    // Written again in a later segment, the carrying one is older and still needed.
+    const later = await open(disk);
+    await later.save({ entries: run(27, 1, 9) });
+    const state = stateOf(later);
+    await later.close();
+    const name = segmentName(2);
+    const end = framesOf(disk.get(name))[1] as number;
+    const random = randomOf(5);
+    for (let i = 0; i < 300; i++) {
+      const image = TestDisk.of(disk.files());
+      // The directory of blocks stands at the end of the head, links and counts at its beginning.
+      const at = Math.floor([random() * 200, end - 1 - random() * 120, random() * end][i % 3] as number);
+      flipBit(image, name, at * 8 + Math.floor(random() * 8));
+      const found = await tryAll(image, `bit in byte ${at} of ${end}`);
+      if (found !== undefined) expect(found).toBe(state);
+    }
+    for (const blocks of [0, 1, 1000, 0xffffffff]) {
+      const image = TestDisk.of(disk.files());
+      const view = new DataView(image.get(name).buffer);
+      view.setUint32(f.HEADER_BYTES + f.LINK_BYTES + f.P_BLOCKS, blocks, true);
+      expect(await refused(image, "ERR_CORRUPT")).toMatchObject({ file: name, offset: 0 });
+    }
+  });
+
+  it("compact() and createSnapshot() know the terms of a large save that is still queued", async () => {
+    const disk = new TestDisk();
+    const storage = await open(disk);
+    const saved = storage.save({ entries: large(1, 2), hardState: hard(2, 1) });
+    const made = storage.createSnapshot(18, voters(1n), fill(3, 3));
+    await saved;
+    expect((await made).term).toBe(3);
+    await Promise.all([
+      storage.save({ entries: large(21, 4), hardState: hard(4, 1) }),
+      storage.compact(29),
+      storage.save({ entries: large(35, 6) }),
+      storage.compact(36),
+    ]);
+    expect([storage.term(36), storage.term(37), storage.lastIndex()]).toEqual([6, 6, 54]);
+    expect(storage.entries(37, 55)).toEqual(large(35, 6).slice(2));
+    await storage.close();
   });
 });
 

@@ -64,7 +64,10 @@ describe("a failed write or sync of the log", () => {
         later.catch(() => {});
         for (const save of [first, second]) {
           const error = await codeOf(save);
-          expect(error).toMatchObject({ code: "ERR_POISONED", maybeDurable: operation === "sync" || sync === "worker" });
+          expect(error).toMatchObject({
+            code: "ERR_POISONED",
+            maybeDurable: operation === "sync" || sync === "worker",
+          });
           expect(error.cause).toMatchObject({ code: "EIO" });
         }
         expect((await codeOf(later)).maybeDurable).toBe(false);

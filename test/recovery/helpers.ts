@@ -7,7 +7,7 @@ import type { Storage, WritableStorage } from "../../src/raft/storage.js";
 import { type ConfState, type Entry, EntryType, emptyConfState, type HardState } from "../../src/raftpb/types.js";
 import { FileStorage, type FileStorageOptions } from "../../src/storage/file-storage.js";
 import { MemoryStorage } from "../../src/storage/memory-storage.js";
-import { CHANGING, DIR, type Operation, TestDisk } from "./test-disk.js";
+import { CHANGING, DIR, type Operation, type TestDisk } from "./test-disk.js";
 
 export const SMALL = { segmentBytes: 4096, cacheBytes: 0, sync: "inline" } as const;
 
@@ -68,11 +68,7 @@ export async function codeOf(promise: Promise<unknown>): Promise<StableLogError>
 }
 
 /** Expects open() to refuse with `code`, to leave every byte as it was and to let go of lock and files. */
-export async function refused(
-  disk: TestDisk,
-  code: string,
-  options: FileStorageOptions = {},
-): Promise<StableLogError> {
+export async function refused(disk: TestDisk, code: string, options: FileStorageOptions = {}): Promise<StableLogError> {
   const before = disk.files();
   const error = await codeOf(open(disk, options));
   expect(error.code, error.message).toBe(code);
@@ -125,7 +121,7 @@ export async function statesOf(steps: readonly Step[]): Promise<string[]> {
 
 /**
  * Runs the bursts (the steps of one are all called before the first is awaited), closes, and takes an image of the disk
- * before every operation that changes something. `soft` steps may be lost to a power cut until a later one is durable.
+ * before every operation that changes something, and amid every write when the disk was given an amidWrite. `soft` steps may be lost to a power cut until a later one is durable.
  */
 export async function moments(
   disk: TestDisk,
@@ -141,6 +137,9 @@ export async function moments(
   disk.before = (operation) => {
     if (CHANGING.includes(operation)) taken.push({ disk: image(disk), operation, resolved, durable, called });
   };
+  if (disk.amidWrite !== undefined) {
+    disk.amidWrite = (amid) => taken.push({ disk: amid, operation: "write", resolved, durable, called });
+  }
   const storage = await open(disk, options);
   for (const burst of bursts) {
     await Promise.all(
@@ -155,6 +154,7 @@ export async function moments(
   }
   await storage.close();
   disk.before = () => {};
+  disk.amidWrite = undefined;
   taken.push({ disk: image(disk), operation: "close", resolved, durable: called, called });
   return taken;
 }

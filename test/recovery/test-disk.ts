@@ -51,6 +51,9 @@ export class TestDisk implements Disk {
   readonly syncsNow = true;
   /** Called before each operation with its name and the file's; what it throws is how the operation fails. */
   before: (operation: Operation, name: string) => void = () => {};
+  /** Called amid each write with what a kill leaves then: a prefix of it, as long as `amidShare()` of it says. */
+  amidWrite: ((image: TestDisk) => void) | undefined;
+  amidShare: () => number = () => 0.5;
   /** Bytes that a write which fails lets through. */
   partialBytes = 0;
   /** Turns of the event loop that each asynchronous operation takes; 0 is one microtask. */
@@ -129,6 +132,12 @@ export class TestDisk implements Disk {
     const node = { bytes: bytes.slice(), synced: bytes.slice() };
     this.#names.set(name, node);
     this.#durable.set(name, node);
+  }
+
+  /** Cuts a file behind the back of whoever reads it. */
+  truncateNow(name: string, bytes: number): void {
+    const node = this.#names.get(name);
+    if (node !== undefined) node.bytes = node.bytes.slice(0, bytes);
   }
 
   delete(name: string): void {
@@ -246,6 +255,13 @@ export class TestDisk implements Disk {
         const through = Math.min(this.partialBytes, end - start);
         put(source, start, start + through, position);
         throw Object.assign(error as Error, { bytesWritten: through });
+      }
+      if (this.amidWrite !== undefined) {
+        const whole = node.bytes;
+        put(source, start, start + Math.floor((end - start) * this.amidShare()), position);
+        const image = this.killed();
+        node.bytes = whole;
+        this.amidWrite(image);
       }
       put(source, start, end, position);
     };
