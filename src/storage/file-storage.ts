@@ -9,7 +9,6 @@
 import { isCount, viewOf } from "../base/bytes.js";
 import { StableLogError } from "../base/errors.js";
 import { type Disk, joinPath } from "../disk/disk.js";
-import { FileDisk } from "../disk/file-disk.js";
 import type { SaveBatch, WritableStorage } from "../raft/storage.js";
 import {
   type ConfState,
@@ -24,7 +23,7 @@ import {
 import { F_COMPACT, F_RESET } from "../wal/format.js";
 import { emptyShape, type PartShape } from "../wal/frame.js";
 import { Log, type LogStats, type SyncOption } from "../wal/log.js";
-import { checkLogOptions, invalidArgument } from "../wal/options.js";
+import { checkLogOptions, diskOf, invalidArgument } from "../wal/options.js";
 import type { RecoveryReport } from "../wal/recovery.js";
 import { type VerifyReport, verifyLog } from "../wal/verify.js";
 import {
@@ -637,8 +636,7 @@ function withSnapshot(mark: StorageMark, metadata: SnapshotMetadata): StorageMar
 
 function checkOptions(dir: string, options: FileStorageOptions) {
   const common = checkLogOptions(dir, options);
-  const { snapshotBytes = 64 * MIB, disk = new FileDisk() } = options;
+  const { snapshotBytes = 64 * MIB } = options;
   if (!isCount(snapshotBytes)) throw invalidArgument("open: snapshotBytes", "an integer from 0", snapshotBytes);
-  if (typeof disk !== "object" || disk === null) throw invalidArgument("open: disk", "a Disk", disk);
-  return { ...common, snapshotBytes, disk };
+  return { ...common, snapshotBytes, ...diskOf(options.disk) };
 }

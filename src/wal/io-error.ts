@@ -1,5 +1,6 @@
 // How the system's errors become coded ones. One place, so that every room above disk/ says the same of the same errno.
 
+import { AssertionError } from "../base/assert.js";
 import { type ErrorCode, type ErrorDetail, errnoOf, StableLogError } from "../base/errors.js";
 
 const NO_SPACE = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
@@ -26,6 +27,8 @@ export function readError(action: string, cause: unknown, detail: ErrorDetail = 
 
 function coded(code: ErrorCode, action: string, cause: unknown, detail: ErrorDetail): StableLogError {
   if (cause instanceof StableLogError) return cause;
+  // A broken invariant of ours is no fault of the system's and must not look like one.
+  if (cause instanceof AssertionError) throw cause;
   const what = errnoOf(cause) ?? (cause instanceof Error ? cause.message : String(cause));
   return new StableLogError(code, `${action}: ${what}`, { ...detail, cause });
 }

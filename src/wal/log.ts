@@ -44,7 +44,7 @@ import {
   type RecoveryReport,
 } from "./recovery.js";
 import { SegmentIndex } from "./segment-index.js";
-import { indexName, STATE_NAME } from "./segment-name.js";
+import { indexName, STATE_NAME, segmentName } from "./segment-name.js";
 import { SegmentPipeline } from "./segment-pipeline.js";
 import { createState, StateFile } from "./state-file.js";
 import { SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
@@ -53,6 +53,8 @@ export type SyncOption = "auto" | "inline" | "worker" | "off";
 
 export interface LogOptions<T> {
   readonly disk: Disk;
+  /** Called when the log is closed and needs its disk no more. */
+  readonly onClosed?: (() => Promise<void>) | undefined;
   readonly create: boolean;
   readonly readOnly: boolean;
   readonly metadata: Uint8Array | undefined;
@@ -566,10 +568,12 @@ export class Log<T> implements GroupSink {
     const generation = this.#nextGeneration;
     const newest = this.#segments.at(-1);
     const base = carry?.base ?? this.view.last;
-    const head = this.#encodeHead(generation, newest, carry, bytes, base);
-    const segment = newSegment(this.#logId, generation, head.capacity, base, newest?.generation ?? 0);
-    const file = await this.#makeSegmentFile(segment);
+    const shape = this.#headShape(carry);
+    const headBytes = frameBytes(f.LINK_BYTES + partBytesMax(shape));
+    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes + bytes);
     this.#nextGeneration = generation + 1;
+    const segment = newSegment(this.#logId, generation, capacity, base, newest?.generation ?? 0);
+    const head = this.#encodeHead(segment, newest, shape, headBytes, carry);
     const { sequence, chain } = newest ?? { sequence: 0, chain: 0 };
     segment.sequence = sequence + 1;
     segment.chain = stampFrame(
@@ -608,37 +612,40 @@ export class Log<T> implements GroupSink {
     return active;
   }
 
-  /** A file with the segment's name, zero-filled and durable as such. Failing here is no failure of the log. */
-  async #makeSegmentFile(segment: LogSegment): Promise<DiskFile> {
-    const { name, capacity } = segment;
+  /**
+   * A file with the name of the new segment, zero-filled and durable as such, with room for `least` bytes or more. A disk
+   * that has no room for a segment of the usual size may have some for a smaller one. Failing here is no failure of the log.
+   */
+  async #makeSegmentFile(generation: number, least: number): Promise<{ file: DiskFile; capacity: number }> {
+    const name = segmentName(generation);
     const action = `make segment ${name}`;
-    let file: DiskFile;
-    try {
-      file = await this.#pipeline.take(capacity);
-    } catch (error) {
-      throw spaceError(action, error, { file: name });
+    let capacity = Math.max(this.#nextCapacity(), least);
+    let file: DiskFile | undefined;
+    while (file === undefined) {
+      try {
+        file = await this.#pipeline.take(capacity);
+      } catch (cause) {
+        const error = spaceError(action, cause, { file: name });
+        if (error.code !== "ERR_NO_SPACE" || capacity === least) throw error;
+        capacity = Math.max(least, Math.floor(capacity / 2));
+      }
     }
     const path = joinPath(this.#dir, name);
     try {
       await this.#pipeline.rename(path);
       await this.#disk.syncDir(this.#dir);
-      return file;
+      return { file, capacity };
     } catch (error) {
       // A name whose directory failed to sync is never used again: a second sync could lie about it.
-      this.#nextGeneration = segment.generation + 1;
+      this.#nextGeneration = generation + 1;
       await file.close().catch(() => {});
       await this.#disk.unlink(path).catch(() => {});
       throw spaceError(action, error, { file: name });
     }
   }
 
-  #encodeHead(
-    generation: number,
-    newest: LogSegment | undefined,
-    carry: CarriedTail | undefined,
-    bytes: number,
-    base: number,
-  ): { bytes: Uint8Array; used: number; capacity: number } {
+  /** What a head restates: state and mark as they are, and the records of a carried tail. */
+  #headShape(carry: CarriedTail | undefined): PartShape {
     const shape = emptyShape();
     shape.hasState = true;
     shape.mark = this.view.mark;
@@ -648,31 +655,38 @@ export class Log<T> implements GroupSink {
       shape.count = carry.recordsAt.length;
       shape.dataBytes = carry.dataBytes;
     }
-    const most = frameBytes(f.LINK_BYTES + partBytesMax(shape));
-    const target = this.#disk.allocate(most);
-    const view = viewOf(target);
+    return shape;
+  }
+
+  #encodeHead(
+    segment: LogSegment,
+    newest: LogSegment | undefined,
+    shape: PartShape,
+    headBytes: number,
+    carry: CarriedTail | undefined,
+  ): { bytes: Uint8Array; used: number } {
+    const bytes = this.#disk.allocate(headBytes);
+    const view = viewOf(bytes);
     const link = f.HEADER_BYTES;
-    const capacity = Math.max(this.#nextCapacity(), most + bytes);
-    target.set(this.#logId, link + f.L_LOG_ID);
+    bytes.set(this.#logId, link + f.L_LOG_ID);
     putU64(view, link + f.L_PREV_GENERATION, newest?.generation ?? 0);
     putU64(view, link + f.L_PREV_END, newest?.end ?? 0);
     putU64(view, link + f.L_PREV_SEQUENCE, newest?.sequence ?? 0);
     putU64(view, link + f.L_PREV_FROM, newest === undefined || newest.from === NO_RECORDS ? 0 : newest.from);
     putU64(view, link + f.L_BASE_INDEX, this.view.dummyIndex);
     putU64(view, link + f.L_BASE_TAG, this.view.dummyTag);
-    putU64(view, link + f.L_LAST_INDEX, base);
-    putU64(view, link + f.L_CAPACITY, capacity);
-    this.#writer.begin(target, view, link, link + f.LINK_BYTES, shape);
-    target.set(this.view.state, this.#writer.stateAt);
-    for (const at of carry?.recordsAt ?? []) {
-      const from = carry as CarriedTail;
-      const dataAt = at + f.RECORD_BYTES;
-      const data = from.bytes.subarray(dataAt, dataAt + from.view.getUint32(at + f.R_DATA_BYTES, true));
-      this.#writer.record(recordTag(from.view, at), recordKind(from.view, at), data);
+    putU64(view, link + f.L_LAST_INDEX, segment.base);
+    putU64(view, link + f.L_CAPACITY, segment.capacity);
+    this.#writer.begin(bytes, view, link, link + f.LINK_BYTES, shape);
+    bytes.set(this.view.state, this.#writer.stateAt);
+    if (carry !== undefined) {
+      for (const at of carry.recordsAt) {
+        const dataAt = at + f.RECORD_BYTES;
+        const data = carry.bytes.subarray(dataAt, dataAt + carry.view.getUint32(at + f.R_DATA_BYTES, true));
+        this.#writer.record(recordTag(carry.view, at), recordKind(carry.view, at), data);
+      }
     }
-    const used = this.#writer.end();
-    assert(generation > 0 && used <= most, "a head is larger than it was sized");
-    return { bytes: target, used, capacity };
+    return { bytes, used: this.#writer.end() };
   }
 
   /** Writes again, durably, what recovery found beyond the vouched end. */
@@ -1105,6 +1119,7 @@ export class Log<T> implements GroupSink {
     for (const file of this.#readers.values()) await file.close().catch(() => {});
     this.#readers.clear();
     await this.#lock?.release();
+    await this.#options.onClosed?.();
     if (this.#status !== "poisoned") this.#status = "closed";
     if (failure !== undefined) throw failure;
   }

@@ -2,6 +2,8 @@
 
 import { isCount } from "../base/bytes.js";
 import { StableLogError } from "../base/errors.js";
+import type { Disk } from "../disk/disk.js";
+import { FileDisk } from "../disk/file-disk.js";
 import * as f from "./format.js";
 import type { SyncOption } from "./log.js";
 
@@ -23,6 +25,20 @@ export interface CommonOptions {
 export function invalidArgument(what: string, wanted: string, got: unknown): StableLogError {
   const kind = typeof got === "object" || typeof got === "function" ? Object.prototype.toString.call(got) : String(got);
   return new StableLogError("ERR_INVALID_ARGUMENT", `${what} must be ${wanted}, got ${kind}`);
+}
+
+/**
+ * The disk to use, and what ends it when the log is closed: one that we made for this log has a commit thread of its own,
+ * one that was given is its giver's.
+ * @throws ERR_INVALID_ARGUMENT.
+ */
+export function diskOf(disk: Disk | undefined): { disk: Disk; onClosed: (() => Promise<void>) | undefined } {
+  if (disk === undefined) {
+    const own = new FileDisk();
+    return { disk: own, onClosed: () => own.dispose() };
+  }
+  if (typeof disk !== "object" || disk === null) throw invalidArgument("open: disk", "a Disk", disk);
+  return { disk, onClosed: undefined };
 }
 
 /**

@@ -108,7 +108,8 @@ export class RecordCache<T> {
 
   /** Forgets what lies wholly at or below `index`. */
   release(index: number): void {
-    while (this.#head + 1 < this.#tail && (this.#firsts[this.#head + 1] as number) <= index + 1) this.#forget(this.#head++);
+    while (this.#head + 1 < this.#tail && (this.#firsts[this.#head + 1] as number) <= index + 1)
+      this.#forget(this.#head++);
   }
 
   /** Forgets everything. */

@@ -5,11 +5,10 @@
 import { isCount, MAX_INDEX } from "../base/bytes.js";
 import { StableLogError } from "../base/errors.js";
 import type { Disk } from "../disk/disk.js";
-import { FileDisk } from "../disk/file-disk.js";
 import * as f from "./format.js";
 import { emptyShape } from "./frame.js";
 import { Log, type LogStats, type SyncOption } from "./log.js";
-import { checkLogOptions, invalidArgument } from "./options.js";
+import { checkLogOptions, diskOf, invalidArgument } from "./options.js";
 import type { RecoveryReport } from "./recovery.js";
 import { type VerifyReport, verifyLog } from "./verify.js";
 
@@ -61,11 +60,12 @@ export class Wal {
    * @throws (rejects) as FileStorage.open() does.
    */
   static async open(dir: string, options: WalOptions = {}): Promise<Wal> {
-    const disk = options?.disk ?? new FileDisk();
+    const { disk, onClosed } = diskOf(options?.disk);
     let wal: Wal | undefined;
     const log = await Log.open<WalRecord>(dir, {
       ...checkLogOptions(dir, options),
       disk,
+      onClosed,
       isOwnName: () => false,
       materialize: (lsn, _tag, _kind, data) => ({ lsn, data }),
       onRejected: () => {

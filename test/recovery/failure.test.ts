@@ -229,6 +229,34 @@ describe("failing to make room", () => {
     }
   }
 
+  it("a disk with no room for a segment of the usual size gets a smaller one", async () => {
+    const disk = new TestDisk();
+    const usual = await open(disk, { segmentBytes: 1 << 20 });
+    await usual.save({ entries: run(1, 3), hardState: hard(1, 1) });
+    const usualBytes = Math.max(
+      ...[...disk.files()].filter(([name]) => isSegment(name)).map(([, bytes]) => bytes.length),
+    );
+    expect(usualBytes).toBeGreaterThanOrEqual(256 * 1024);
+    await usual.close();
+    // Room for 64 KiB more: a spare that is larger cannot be filled.
+    disk.before = (operation, name) => {
+      if (operation === "write" && name === "spare") tried++;
+      if (operation === "sync" && name === "spare" && disk.get("spare").length > 64 * 1024) throw errno("ENOSPC");
+    };
+    let tried = 0;
+    const storage = await open(disk, { segmentBytes: 1 << 20 });
+    await storage.save({ entries: run(4, 2), hardState: hard(1, 4) });
+    expect(tried).toBeGreaterThan(1);
+    const names = [...disk.files().keys()].filter(isSegment).sort();
+    expect(disk.get(names.at(-1) ?? "").length).toBeLessThanOrEqual(64 * 1024);
+    await storage.compact(4);
+    const wanted = stateOf(storage);
+    await storage.close();
+    const again = await open(disk.killed());
+    expect(stateOf(again)).toBe(wanted);
+    await again.close();
+  });
+
   it("the log opens, serves and carries an unvouched tail while the disk is full", async () => {
     for (const begun of [false, true]) {
       const disk = new TestDisk();

@@ -145,7 +145,9 @@ describe("advance()", () => {
       sizes.push(pipeline.spareBytes / MIB);
     }
     // One piece a call at most, none before it is due, all of it by nine tenths.
-    expect(sizes).toEqual([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8].map((size, i) => Math.min(size, sizes[i] ?? 0)));
+    expect(sizes).toEqual(
+      [0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 8].map((size, i) => Math.min(size, sizes[i] ?? 0)),
+    );
     expect(sizes[12]).toBeGreaterThanOrEqual(7);
     expect(sizes.at(-1)).toBe(8);
     expect(sizes.slice(0, 3)).toEqual([0, 0, 0]);
