@@ -9,7 +9,7 @@
 //
 // Visibility: `view` and reads show what is durable (with sync off: what is written), never what is queued.
 
-import { assert } from "../base/assert.js";
+import { AssertionError, assert } from "../base/assert.js";
 import { equalBytes, putU64, viewOf } from "../base/bytes.js";
 import { nowMs } from "../base/clock.js";
 import { crc32 } from "../base/crc32.js";
@@ -483,8 +483,9 @@ export class Log<T> implements GroupSink {
     const { from } = segment;
     let at = 0;
     for (; at < used; at += frameBytesAt(view, at)) {
-      const sound = this.view.apply(bytes, view, at, segment.end + at, segment, this.#cache, held);
-      assert(sound, `frame at ${segment.end + at} of ${segment.name} contradicts the log`);
+      if (!this.view.apply(bytes, view, at, segment.end + at, segment, this.#cache, held)) {
+        throw new AssertionError(`frame at ${segment.end + at} of ${segment.name} contradicts the log`);
+      }
       segment.sequence++;
       segment.chain = view.getUint32(at + f.H_CRC, true);
     }
