@@ -197,7 +197,7 @@ export function acceptEntries(action: string, entries: readonly Entry[], dummyIn
     if (typeof entry !== "object" || entry === null) throw invalid(action, `entries[${i}]`, "an entry", entry);
     if (entry.index !== begin + i) throw notNext(action, entries, i, begin + i);
     const { term, type, data } = entry;
-    if (!isCount(term) || term > MAX_INDEX) throw invalid(action, `the term of entry ${begin + i}`, COUNT_RANGE, term);
+    if (!isCount(term)) throw invalid(action, `the term of entry ${begin + i}`, TERM_RANGE, term);
     if (type !== EntryType.Normal && type !== EntryType.ConfChange && type !== EntryType.ConfChangeV2) {
       throw invalid(action, `the type of entry ${begin + i}`, "0, 1 or 2", type);
     }
@@ -362,7 +362,7 @@ export function checkStageSnapshot(
 export function checkHardState(action: string, hardState: HardState): void {
   if (typeof hardState !== "object" || hardState === null) throw invalid(action, "hardState", "an object", hardState);
   const { term, vote, commit } = hardState;
-  if (!isCount(term) || term > MAX_INDEX) throw invalid(action, "hardState.term", COUNT_RANGE, term);
+  if (!isCount(term)) throw invalid(action, "hardState.term", TERM_RANGE, term);
   if (!isNodeId(vote)) throw invalid(action, "hardState.vote", ID_RANGE, vote);
   if (!isCount(commit) || commit > MAX_INDEX) throw invalid(action, "hardState.commit", COUNT_RANGE, commit);
 }
@@ -416,6 +416,7 @@ function sameNodeIds(a: readonly bigint[], b: readonly bigint[]): boolean {
 
 const INDEX_RANGE = "an integer from 1 to 2^53 - 2";
 const COUNT_RANGE = "an integer from 0 to 2^53 - 2";
+const TERM_RANGE = "an integer from 0 to 2^53 - 1";
 const ID_RANGE = "a bigint from 0 to 2^64 - 1";
 
 function checkMetadata(action: string, metadata: SnapshotMetadata, leastIndex: number): void {
@@ -424,7 +425,7 @@ function checkMetadata(action: string, metadata: SnapshotMetadata, leastIndex: n
   if (!isCount(index) || index < leastIndex || index > MAX_INDEX) {
     throw invalid(action, "metadata.index", `an integer from ${leastIndex} to 2^53 - 2`, index);
   }
-  if (!isCount(term) || term > MAX_INDEX) throw invalid(action, "metadata.term", COUNT_RANGE, term);
+  if (!isCount(term)) throw invalid(action, "metadata.term", TERM_RANGE, term);
   checkConfState(action, confState);
 }
 

@@ -6,8 +6,9 @@
 // it (createSnapshot, and a compact called behind one), waits its turn in the lane; its frame joins the queue then. A save
 // never waits for the lane, so a snapshot that streams for minutes holds up nobody.
 
+import { AssertionError } from "../base/assert.js";
 import { isCount, viewOf } from "../base/bytes.js";
-import { StableLogError } from "../base/errors.js";
+import { errnoOf, StableLogError } from "../base/errors.js";
 import { type Disk, joinPath } from "../disk/disk.js";
 import type { SaveBatch, WritableStorage } from "../raft/storage.js";
 import {
@@ -88,7 +89,15 @@ export type StorageStats = LogStats;
 const MIB = 1024 * 1024;
 const MAX_KEPT_SNAPSHOTS = 2;
 
-/** What is submitted and not, or not yet, durable: what new calls are judged by. */
+/** What snapshots and compactions that wait in the lane will make of the log. */
+interface LaneState {
+  readonly dummyIndex: number;
+  readonly dummyTerm: number;
+  readonly snapshotIndex: number;
+  readonly confState: ConfState;
+}
+
+/** What the log's queue leads to, durable or not yet: what saves are judged by. Only frames in the queue count. */
 interface Submitted extends LogState {
   dummyTerm: number;
   mark: StorageMark;
@@ -113,16 +122,20 @@ export class FileStorage implements WritableStorage {
   #installs = 0;
   /** The file of the last stageSnapshot(), until a save has taken it. `busy` while one is about to. */
   #staged: { readonly file: StagedFile; busy: boolean } | undefined;
-  /**
-   * The mark that the log's queue leads to. Unlike `#submitted.mark` it names no snapshot that waits in the lane, whose
-   * file may never be: only this one may be written into a frame.
-   */
-  #queuedMark: StorageMark;
+  /** What the lane adds to `#submitted` once its turn comes; undefined when nothing waits in it that still counts. */
+  #inLaneState: LaneState | undefined;
   /** Names of snapshot files that are published and that no durable mark names yet. */
   readonly #held: string[] = [];
   /** What tidies up after saves that are durable; close() waits for it. */
   #tidying: Promise<unknown> = Promise.resolve();
+  /** Publishing and removing snapshot files: one after the other. */
+  #fileWork: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
+  /** Resolves when the log is poisoned. */
+  #onPoisoned: () => void = () => {};
+  readonly #poisoned = new Promise<void>((resolve) => {
+    this.#onPoisoned = resolve;
+  });
   /** False until open() has removed unfinished snapshot files; from then on one is somebody's work in hand. */
   #opened = false;
 
@@ -137,7 +150,6 @@ export class FileStorage implements WritableStorage {
     this.#dir = log.dir;
     this.#snapshotBytes = snapshotBytes;
     this.#mark = mark;
-    this.#queuedMark = mark;
     this.#markVersion = log.view.markVersion;
     this.#hardState = getHardState(viewOf(log.view.state), 0);
     this.#hardStateVersion = log.view.stateVersion;
@@ -256,7 +268,7 @@ export class FileStorage implements WritableStorage {
       advanceState(this.#submitted, checked);
       return log.submit(!checked.commitOnly, checked.count);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(unreadableArgument("save", error));
     } finally {
       resetBatch(checked);
     }
@@ -269,25 +281,28 @@ export class FileStorage implements WritableStorage {
   ): Promise<SnapshotMetadata> {
     const refusal = this.#refusal("create snapshot");
     if (refusal !== undefined) return Promise.reject(refusal);
-    const { firstIndex, lastIndex, snapshotIndex, mark } = this.#submitted;
+    const { dummyIndex, dummyTerm, snapshotIndex, confState: lastConfState } = this.#called();
     let metadata: SnapshotMetadata;
     try {
-      checkCreateSnapshot(index, confState, data, firstIndex - 1, lastIndex, snapshotIndex);
-      const term = this.#submittedTerm(index);
-      metadata = { index, term, confState: cloneConfState(confState ?? mark.confState) };
+      checkCreateSnapshot(index, confState, data, dummyIndex, this.#submitted.lastIndex, snapshotIndex);
+      const term = index === dummyIndex ? dummyTerm : this.#submittedTerm(index);
+      metadata = { index, term, confState: cloneConfState(confState ?? lastConfState) };
     } catch (error) {
       return Promise.reject(error as Error);
     }
     const bytes = isBytes(data) ? data.slice() : data;
+    // Data at hand takes its place in the queue; a stream must not hold up the saves behind it, and takes its place when
+    // it has ended.
+    if (isBytes(bytes) && this.#inLane === 0) return this.#queueSnapshot(metadata, bytes);
     const name = snapshotName(metadata);
     const run = this.#inTurn(async (superseded) => {
       const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, bytes);
       this.#held.push(name);
       try {
-        if (!superseded()) await publishFile(this.#disk, this.#dir, file);
+        if (!superseded()) await this.#alone(() => publishFile(this.#disk, this.#dir, file));
         // Asked again: the entries that it stands for may have been rejected while it got its name.
         if (superseded()) await this.#log.settled();
-        else await this.#submitMark(withSnapshot(this.#queuedMark, metadata));
+        else await this.#submitMark(metadata);
       } finally {
         this.#letGo(name);
         if (file.name === file.tmp) await this.#disk.unlink(joinPath(this.#dir, file.tmp)).catch(() => {});
@@ -295,8 +310,9 @@ export class FileStorage implements WritableStorage {
       await this.#prune();
       return cloneMetadata(metadata);
     });
+    this.#inLaneState = { dummyIndex, dummyTerm, snapshotIndex: index, confState: metadata.confState };
+    // Older snapshots are refused from here on, wherever they come from.
     this.#submitted.snapshotIndex = index;
-    this.#submitted.mark = withSnapshot(mark, metadata);
     return run;
   }
 
@@ -319,28 +335,49 @@ export class FileStorage implements WritableStorage {
     this.#log.assertReadable("read the snapshot");
     const [newest] = this.#durableMark().snapshots;
     if (newest === undefined) return undefined;
-    return { metadata: cloneMetadata(newest), data: streamSnapshot(this.#disk, this.#dir, this.#log.logId, newest) };
+    return { metadata: cloneMetadata(newest), data: this.#stream(newest) };
+  }
+
+  /** A snapshot's data; opened when it is first read, and by then newer ones may have taken its place. */
+  async *#stream(metadata: SnapshotMetadata): AsyncGenerator<Uint8Array> {
+    try {
+      for await (const chunk of streamSnapshot(this.#disk, this.#dir, this.#log.logId, metadata)) {
+        this.#log.assertReadable("read the snapshot");
+        yield chunk;
+      }
+    } catch (error) {
+      if (this.#durableMark().snapshots.some(({ index }) => index === metadata.index)) throw error;
+      if (!(error instanceof StableLogError) || errnoOf(error.cause) !== "ENOENT") throw error;
+      throw new StableLogError(
+        "ERR_SNAPSHOT_TEMPORARILY_UNAVAILABLE",
+        `read snapshot ${metadata.index}: newer ones have taken its place; ask for the newest`,
+        { cause: error },
+      );
+    }
   }
 
   compact(index: number): Promise<void> {
     const refusal = this.#refusal("compact");
     if (refusal !== undefined) return Promise.reject(refusal);
     try {
-      const { firstIndex, lastIndex } = this.#submitted;
-      checkCompact(index, firstIndex - 1, lastIndex);
-      const term = this.#submittedTerm(index);
-      // Behind a snapshot that is still being written it must wait: were that to fail, the entries would be all there is.
-      const run =
-        this.#inLane === 0
-          ? this.#afterwards(this.#submitCompaction(index, term), () => this.#log.release())
-          : this.#inTurn(async (superseded) => {
-              if (superseded()) return this.#log.settled();
-              await this.#submitCompaction(index, term);
-              return this.#log.release();
-            });
-      this.#submitted.firstIndex = index + 1;
-      this.#submitted.dummyTerm = term;
-      return run;
+      const called = this.#called();
+      checkCompact(index, called.dummyIndex, this.#submitted.lastIndex);
+      let compacted: Promise<void>;
+      if (this.#inLane === 0) {
+        compacted = this.#submitCompaction(index);
+      } else {
+        // Behind a snapshot that is still being written it must wait: were that to fail, the entries would be all there is.
+        const term = this.#submittedTerm(index);
+        compacted = this.#inTurn((superseded) => {
+          if (superseded()) return this.#log.settled();
+          // Judged again by what the queue leads to now: saves do not wait for the lane.
+          checkCompact(index, this.#submitted.firstIndex - 1, this.#submitted.lastIndex);
+          return this.#submitCompaction(index);
+        });
+        this.#inLaneState = { ...called, dummyIndex: index, dummyTerm: term };
+      }
+      // Outside the turn: a file that cannot be removed makes compact() fail, not the compaction.
+      return this.#afterwards(compacted, () => this.#log.release());
     } catch (error) {
       return Promise.reject(error as Error);
     }
@@ -353,10 +390,11 @@ export class FileStorage implements WritableStorage {
 
   async #close(): Promise<void> {
     // What is in the lane was called before: it keeps its turn, as queued saves do, unless the log refuses it by now.
-    while (this.#inLane > 0 && this.#log.status === "open") await this.#lane;
+    // Once the log is poisoned nobody waits for a caller's stream any more.
+    while (this.#inLane > 0 && this.#log.status === "open") await Promise.race([this.#lane, this.#poisoned]);
     // While the directory is ours: what tidies up removes files.
     await this.#log.settled().catch(() => {});
-    await this.#tidying;
+    await Promise.race([this.#tidying, this.#poisoned]);
     const staged = this.#staged;
     this.#staged = undefined;
     if (staged !== undefined && !this.#log.readOnly) await this.#discard(staged.file);
@@ -380,6 +418,10 @@ export class FileStorage implements WritableStorage {
         for await (const chunk of streamSnapshot(this.#disk, this.#dir, this.#log.logId, metadata)) void chunk;
       } catch (error) {
         if (!(error instanceof StableLogError)) throw error;
+        // Newer ones may have taken its place meanwhile, in this process or in the one that writes the log.
+        const kept = this.#durableMark().snapshots.some(({ index }) => index === metadata.index);
+        const gone = (await this.#disk.stat(joinPath(this.#dir, name))) === undefined;
+        if (!kept || (gone && this.#log.readOnly)) continue;
         damage.push({
           code: error.code,
           file: name,
@@ -424,9 +466,9 @@ export class FileStorage implements WritableStorage {
     const shape = emptyShape();
     let next: StorageMark;
     if (checked.bootstrap) {
-      next = { ...this.#queuedMark, confState: metadata.confState };
+      next = { ...this.#submitted.mark, confState: metadata.confState };
     } else {
-      next = withSnapshot(this.#queuedMark, metadata);
+      next = withSnapshot(this.#submitted.mark, metadata);
       shape.baseFlag = F_RESET;
       shape.baseIndex = metadata.index;
       shape.baseTag = metadata.term;
@@ -439,11 +481,12 @@ export class FileStorage implements WritableStorage {
     this.#encode(checked, shape);
     advanceState(this.#submitted, checked);
     this.#submitted.mark = next;
-    this.#queuedMark = next;
     const saved = this.#log.submit(true, checked.count);
     if (checked.bootstrap) return saved;
     this.#submitted.dummyTerm = metadata.term;
     this.#installs++;
+    // What waits in the lane is superseded: nothing is judged by it any more.
+    this.#inLaneState = undefined;
     const staged = this.#staged?.busy === true ? this.#staged : undefined;
     const name = snapshotName(metadata);
     const done = saved.finally(() => {
@@ -458,21 +501,44 @@ export class FileStorage implements WritableStorage {
     });
   }
 
+  /** A snapshot of our own state whose data is at hand: the saves behind it wait for its file. */
+  #queueSnapshot(metadata: SnapshotMetadata, data: Uint8Array): Promise<SnapshotMetadata> {
+    const shape = emptyShape();
+    const next = withSnapshot(this.#submitted.mark, metadata);
+    shape.mark = encodeMark(next);
+    try {
+      this.#log.checkRoom(shape);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    this.#log.gate(this.#writeFile(metadata, data));
+    this.#log.begin(shape);
+    this.#submitted.mark = next;
+    this.#submitted.snapshotIndex = metadata.index;
+    const saved = this.#log.submit(true, 0).finally(() => this.#letGo(snapshotName(metadata)));
+    return this.#afterwards(saved, () => this.#prune()).then(() => cloneMetadata(metadata));
+  }
+
   /**
    * Makes the snapshot's file durable: the staged one when it is this snapshot's and the save brings no data of its own.
    * Should the save be rejected later, a staged file waits for the next one: it cannot be had again.
    */
   async #installFile(metadata: SnapshotMetadata, data: Uint8Array): Promise<void> {
-    this.#held.push(snapshotName(metadata));
     const staged = this.#staged;
     if (staged !== undefined && data.length === 0 && sameMetadata(staged.file.metadata, metadata)) {
+      this.#held.push(snapshotName(metadata));
       staged.busy = true;
-      await publishFile(this.#disk, this.#dir, staged.file);
+      await this.#alone(() => publishFile(this.#disk, this.#dir, staged.file));
       return;
     }
-    const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data.slice());
+    await this.#writeFile(metadata, data.slice());
+  }
+
+  async #writeFile(metadata: SnapshotMetadata, data: Uint8Array): Promise<void> {
+    this.#held.push(snapshotName(metadata));
+    const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data);
     try {
-      await publishFile(this.#disk, this.#dir, file);
+      await this.#alone(() => publishFile(this.#disk, this.#dir, file));
     } catch (error) {
       await this.#discard(file);
       throw error;
@@ -486,32 +552,62 @@ export class FileStorage implements WritableStorage {
 
   /** Removes a snapshot file that no save took. */
   async #discard(file: StagedFile): Promise<void> {
-    if (this.#kept().has(file.name)) return;
-    await this.#disk.unlink(joinPath(this.#dir, file.name)).catch(() => {});
+    await this.#alone(() => this.#removeUnlessKept(file.name));
+  }
+
+  /** Runs `work` on published files alone: a name is given, taken back and removed by one piece of work at a time. */
+  #alone<R>(work: () => Promise<R>): Promise<R> {
+    const run = this.#fileWork.then(work);
+    this.#fileWork = run.then(
+      () => {},
+      () => {},
+    );
+    return run;
+  }
+
+  async #removeUnlessKept(name: string): Promise<void> {
+    // A poisoned log may hold a save that nobody knows to be durable: only the next open can tell which files it names.
+    if (this.#log.status === "poisoned" && !name.endsWith(".tmp")) return;
+    if (this.#kept().has(name)) return;
+    // Space that could not be given back now is given back by the next prune.
+    await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
   }
 
   /** `work` once `saved` has resolved; close() waits for both. */
   #afterwards(saved: Promise<void>, work: () => Promise<void>): Promise<void> {
     const done = saved.then(work);
-    this.#tidying = Promise.allSettled([this.#tidying, done]);
+    // A fresh promise each time: one that kept its predecessors' results would hold them all, back to the first.
+    this.#tidying = Promise.allSettled([this.#tidying, done]).then(() => undefined);
     return done;
   }
 
-  #submitMark(mark: StorageMark): Promise<void> {
+  #submitMark(metadata: SnapshotMetadata): Promise<void> {
     const shape = emptyShape();
+    const mark = withSnapshot(this.#submitted.mark, metadata);
     shape.mark = encodeMark(mark);
     this.#log.begin(shape);
-    this.#queuedMark = mark;
+    this.#submitted.mark = mark;
+    this.#submitted.snapshotIndex = metadata.index;
     return this.#log.submit(true, 0);
   }
 
-  #submitCompaction(index: number, term: number): Promise<void> {
+  #submitCompaction(index: number): Promise<void> {
+    const term = this.#submittedTerm(index);
     const shape = emptyShape();
     shape.baseFlag = F_COMPACT;
     shape.baseIndex = index;
     shape.baseTag = term;
     this.#log.begin(shape);
+    this.#submitted.firstIndex = index + 1;
+    this.#submitted.dummyTerm = term;
     return this.#log.submit(true, 0);
+  }
+
+  /** What new snapshots and compactions are judged by: what is submitted, and on top of it what waits in the lane. */
+  #called(): LaneState {
+    if (this.#inLaneState !== undefined) return this.#inLaneState;
+    const { firstIndex, dummyTerm, snapshotIndex, mark } = this.#submitted;
+    return { dummyIndex: firstIndex - 1, dummyTerm, snapshotIndex, confState: mark.confState };
   }
 
   /** The term of `index` in the submitted log, the dummy's included. */
@@ -526,7 +622,6 @@ export class FileStorage implements WritableStorage {
    * When it fails, what waits behind it fails with it, and calls from then on are judged as if neither had been made.
    */
   #inTurn<R>(work: (superseded: () => boolean) => Promise<R>): Promise<R> {
-    const { firstIndex, dummyTerm, snapshotIndex, mark } = this.#submitted;
     const epoch = this.#epoch;
     const installs = this.#installs;
     const superseded = (): boolean => {
@@ -543,13 +638,12 @@ export class FileStorage implements WritableStorage {
         if (this.#epoch === epoch) {
           this.#epoch++;
           this.#rejection = error;
-          if (this.#installs === installs)
-            Object.assign(this.#submitted, { firstIndex, dummyTerm, snapshotIndex, mark });
+          this.#forgetLane();
         }
         throw error;
       })
       .finally(() => {
-        this.#inLane--;
+        if (--this.#inLane === 0) this.#forgetLane();
       });
     this.#lane = run.then(
       () => {},
@@ -558,12 +652,19 @@ export class FileStorage implements WritableStorage {
     return run;
   }
 
+  /** What is in the lane, if anything, will not be: new calls are judged by what is in the queue alone. */
+  #forgetLane(): void {
+    this.#inLaneState = undefined;
+    this.#submitted.snapshotIndex = this.#submitted.mark.snapshots[0]?.index ?? 0;
+  }
+
   /** The log rejected its queue: nothing but the durable state will ever be. */
   #rejected(error: unknown): void {
     this.#epoch++;
     this.#rejection = error;
     this.#submitted = this.#durableState();
-    this.#queuedMark = this.#submitted.mark;
+    this.#inLaneState = undefined;
+    if (this.#log.status === "poisoned") this.#onPoisoned();
   }
 
   #refusal(action: string): StableLogError | undefined {
@@ -604,7 +705,7 @@ export class FileStorage implements WritableStorage {
 
   /** The snapshot files that the durable mark names, the queued one will, or work under way is about to. */
   #kept(): Set<string> {
-    const marked = [...this.#durableMark().snapshots, ...this.#queuedMark.snapshots].map(snapshotName);
+    const marked = [...this.#durableMark().snapshots, ...this.#submitted.mark.snapshots].map(snapshotName);
     return new Set([...marked, ...this.#held, this.#staged?.file.name ?? ""]);
   }
 
@@ -618,12 +719,18 @@ export class FileStorage implements WritableStorage {
       // Files under a temporary name are somebody's work in hand, but for those that were here before we were.
       if (!isSnapshotName(name) || (name.endsWith(".tmp") && this.#opened)) continue;
       // Asked for each: while one file goes, another may be published.
-      if (this.#kept().has(name)) continue;
-      // Space that could not be given back now is given back by the next prune.
-      await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
+      await this.#alone(() => this.#removeUnlessKept(name));
     }
     this.#opened = true;
   }
+}
+
+/** What reading a caller's object threw (a detached buffer, a getter), as a coded error; ours go through. */
+function unreadableArgument(action: string, cause: unknown): Error {
+  if (cause instanceof StableLogError || cause instanceof AssertionError) return cause;
+  return new StableLogError("ERR_INVALID_ARGUMENT", `${action}: an argument cannot be read: ${String(cause)}`, {
+    cause,
+  });
 }
 
 function cloneMetadata({ index, term, confState }: SnapshotMetadata): SnapshotMetadata {

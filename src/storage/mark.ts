@@ -72,7 +72,7 @@ export function decodeMetadata(bytes: Uint8Array): SnapshotMetadata {
 function metadataOf(value: unknown): SnapshotMetadata {
   if (!Array.isArray(value) || value.length !== 3) throw malformed();
   const [index, term, confState] = value as unknown[];
-  if (!isCount(index) || index > MAX_INDEX || !isCount(term) || term > MAX_INDEX) throw malformed();
+  if (!isCount(index) || index > MAX_INDEX || !isCount(term)) throw malformed();
   return { index, term, confState: confStateOf(confState) };
 }
 

@@ -17,6 +17,8 @@ export function spaceError(action: string, cause: unknown, detail: ErrorDetail =
 /** An error of opening: ERR_READ_ONLY where writing is not allowed, else as spaceError(). */
 export function openError(action: string, cause: unknown, detail: ErrorDetail = {}): StableLogError {
   if (NO_WRITING.has(errnoOf(cause) ?? "")) return coded("ERR_READ_ONLY", action, cause, detail);
+  // A path that no file system takes, such as one with a zero byte in it.
+  if (errnoOf(cause) === "ERR_INVALID_ARG_VALUE") return coded("ERR_INVALID_ARGUMENT", action, cause, detail);
   return spaceError(action, cause, detail);
 }
 

@@ -9,12 +9,14 @@
 //
 // Visibility: `view` and reads show what is durable (with sync off: what is written), never what is queued.
 
+import { resolve } from "node:path";
 import { AssertionError, assert } from "../base/assert.js";
 import { equalBytes, putU64, viewOf } from "../base/bytes.js";
 import { nowMs } from "../base/clock.js";
 import { crc32 } from "../base/crc32.js";
 import { errnoOf, StableLogError } from "../base/errors.js";
 import { type Disk, type DiskFile, type DiskLock, joinPath } from "../disk/disk.js";
+import { FileDisk } from "../disk/file-disk.js";
 import * as f from "./format.js";
 import {
   checkFrame,
@@ -200,7 +202,9 @@ export class Log<T> implements GroupSink {
   }
 
   /** Opens the log in `dir`, or makes one; see FileStorage.open() for what it throws. */
-  static async open<T>(dir: string, options: LogOptions<T>): Promise<Log<T>> {
+  static async open<T>(path: string, options: LogOptions<T>): Promise<Log<T>> {
+    // Once and for all: the process may change its directory while the log is open.
+    const dir = options.disk instanceof FileDisk ? resolve(path) : path;
     const started = nowMs();
     const { disk, readOnly } = options;
     const recoveryOptions: RecoveryOptions = {
@@ -243,6 +247,7 @@ export class Log<T> implements GroupSink {
     let created = false;
     const createMs: number[] = [];
     if (judgeDirectory(dir, names, recoveryOptions) === "create") {
+      await syncName(disk, dir);
       const before = nowMs();
       await createState(disk, dir, newLogId(disk), metadata ?? EMPTY);
       // Two syncs, the file's and the directory's; the smaller half is the better guess of what one of them costs.
@@ -592,7 +597,10 @@ export class Log<T> implements GroupSink {
       await file.writeLater(head.bytes, 0, head.used, 0, false);
     } catch (error) {
       await file.close().catch(() => {});
-      throw new Poison(error, false);
+      if (this.#engine !== "off") throw new Poison(error, false);
+      // With sync off the file has no zeros yet, so this is where room is made; nothing stands in it.
+      await this.#disk.unlink(joinPath(this.#dir, segment.name)).catch(() => {});
+      throw spaceError(`make segment ${segment.name}`, error, { file: segment.name });
     }
     this.#bytes += head.used;
     this.#writes++;
@@ -784,10 +792,15 @@ export class Log<T> implements GroupSink {
 
   async #release(): Promise<void> {
     const segments = this.#segments;
+    const named = this.#stateFile?.newest ?? 0;
     let oldest = segments.length - 1;
+    // A segment that STATE does not name yet stands for nothing: what it follows must stay until it does.
+    while (oldest > 0 && (segments[oldest] as LogSegment).generation > named) oldest--;
     while (oldest > 0 && !isOldestNeeded(segments[oldest] as LogSegment, this.view.dummyIndex)) oldest--;
-    for (; oldest > 0; oldest--) {
-      const segment = segments[0] as LogSegment;
+    for (; oldest > 0 && this.#status !== "poisoned"; oldest--) {
+      // Out of the list before its file is touched: nobody may take what happens to the file for damage of the log.
+      const segment = segments.shift() as LogSegment;
+      this.#live = undefined;
       const path = joinPath(this.#dir, segment.name);
       try {
         await this.#readers.get(segment.generation)?.close();
@@ -797,10 +810,10 @@ export class Log<T> implements GroupSink {
         }
         if (!(await this.#pipeline.recycle(path, this.#dir))) await this.#disk.unlink(path);
       } catch (error) {
+        segments.unshift(segment);
+        this.#live = undefined;
         throw spaceError(`remove segment ${segment.name}`, error, { file: segment.name });
       }
-      segments.shift();
-      this.#live = undefined;
     }
   }
 
@@ -834,9 +847,33 @@ export class Log<T> implements GroupSink {
         return;
       }
       const end = Math.min(hi, cached);
-      const next = this.#readCold(index, end, out, accept);
+      const next = this.#options.readOnly
+        ? this.#readMoving(index, end, out, accept)
+        : this.#readCold(index, end, out, accept);
       if (next === index) return;
       index = next;
+    }
+  }
+
+  /** #readCold() of a log that another process may be compacting: its segments go, or become spares, under the eye. */
+  #readMoving(lo: number, hi: number, out: T[], accept: ((record: T) => boolean) | undefined): number {
+    try {
+      return this.#readCold(lo, hi, out, accept);
+    } catch (error) {
+      const { name } = this.#segmentOf(lo);
+      try {
+        this.#disk
+          .openNow(joinPath(this.#dir, name))
+          .close()
+          .catch(() => {});
+      } catch (now) {
+        if (errnoOf(now) !== "ENOENT") throw error;
+        throw new StableLogError("ERR_COMPACTED", `read ${lo}: ${name} was compacted away since this log was opened`, {
+          file: name,
+          cause: error,
+        });
+      }
+      throw error;
     }
   }
 
@@ -1178,7 +1215,10 @@ async function listOrMake(disk: Disk, dir: string, options: RecoveryOptions): Pr
     }
   }
   const missing: string[] = [];
-  for (let path = dir; (await disk.stat(path)) === undefined; path = parentOf(path)) missing.unshift(path);
+  let found = dir;
+  for (; (await disk.stat(found)) === undefined; found = parentOf(found)) missing.unshift(found);
+  // An open that was killed may have made this one and not synced its name.
+  await syncName(disk, found);
   for (const path of missing) {
     try {
       await disk.mkdir(path);
@@ -1188,6 +1228,16 @@ async function listOrMake(disk: Disk, dir: string, options: RecoveryOptions): Pr
     await disk.syncDir(parentOf(path));
   }
   return disk.list(dir);
+}
+
+/** Makes the name of a directory durable that somebody else may have made. One whose parent we may not read is not ours. */
+async function syncName(disk: Disk, dir: string): Promise<void> {
+  try {
+    await disk.syncDir(parentOf(dir));
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code !== "EACCES" && code !== "EPERM") throw error;
+  }
 }
 
 function parentOf(path: string): string {

@@ -194,6 +194,8 @@ interface Link {
   readonly capacity: number;
   readonly chain: number;
   readonly sequence: number;
+  /** The last sequence known synced when this segment was begun. */
+  readonly durable: number;
 }
 
 function readLink(bytes: Uint8Array): Link {
@@ -211,6 +213,7 @@ function readLink(bytes: Uint8Array): Link {
     capacity: getU64(view, at + f.L_CAPACITY),
     chain: view.getUint32(f.H_CHAIN, true),
     sequence: getU64(view, f.H_SEQUENCE),
+    durable: getU64(view, f.H_DURABLE),
   };
 }
 
@@ -225,6 +228,8 @@ export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #now: () => number;
   #scanned = 0;
+  /** Whether what is served must be synced first. */
+  #earns = false;
   readonly #syncMs: number[] = [];
 
   constructor(disk: Disk, dir: string, options: RecoveryOptions, now: () => number) {
@@ -244,7 +249,8 @@ export class Recovery {
     const mark = state.watermark;
     const highest = generations.at(-1) ?? 0;
     const closed = mark?.closed === true && mark.generation >= state.newest && mark.generation === highest;
-    if (!closed && !this.#options.readOnly) await this.#syncBeforeReading(state, generations);
+    this.#earns = !closed && !this.#options.readOnly;
+    if (this.#earns) await this.#syncBeforeReading(state, generations);
 
     const remove: string[] = [];
     const newest = await this.#newestBegun(state, generations, remove);
@@ -315,17 +321,19 @@ export class Recovery {
    */
   async #syncBeforeReading(state: StateContents, generations: readonly number[]): Promise<void> {
     const names = generations.filter((generation) => generation >= state.newest).map(segmentName);
-    for (const name of [...names, STATE_NAME]) {
-      const started = this.#now();
-      const file = await this.#disk.open(joinPath(this.#dir, name), "write");
-      try {
-        await file.writeLater(new Uint8Array(0), 0, 0, 0, true);
-      } finally {
-        await file.close();
-      }
-      this.#syncMs.push(this.#now() - started);
-    }
+    for (const name of [...names, STATE_NAME]) await this.#syncFile(name);
     await this.#disk.syncDir(this.#dir);
+  }
+
+  async #syncFile(name: string): Promise<void> {
+    const started = this.#now();
+    const file = await this.#disk.open(joinPath(this.#dir, name), "write");
+    try {
+      await file.writeLater(new Uint8Array(0), 0, 0, 0, true);
+    } finally {
+      await file.close();
+    }
+    this.#syncMs.push(this.#now() - started);
   }
 
   /** The newest segment that was begun; undefined before the first. */
@@ -539,6 +547,8 @@ export class Recovery {
     if (closedHere) vouchedFrames = frames.length;
     // A head restates what its predecessor holds, so who only looks may believe it before STATE names it.
     if (this.#options.readOnly) vouchedFrames = Math.max(1, vouchedFrames);
+    // Nor is there a running log without a watermark, so nothing says that the last frames are not durable.
+    if (this.#options.readOnly && state.watermark === undefined) vouchedFrames = frames.length;
     const whole = vouchedFrames === 0;
 
     const segment = newSegment(state.logId, generation, link.capacity, link.last, link.previous);
@@ -661,6 +671,8 @@ export class Recovery {
       if (head.size < link.previousEnd) {
         throw corrupt(name, head.size, `it ends there; its successor says it holds ${link.previousEnd} bytes`);
       }
+      // Begun while its predecessor was not known to be synced: a log with sync off, killed before anybody did it.
+      if (this.#earns && link.durable < link.previousSequence) await this.#syncFile(name);
       const older = readLink(head.bytes);
       const segment = newSegment(logId, generation, older.capacity, older.last, older.previous);
       segment.from = link.previousFrom;

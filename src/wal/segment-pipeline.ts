@@ -37,6 +37,8 @@ export class SegmentPipeline {
   #spare: Spare | undefined;
   /** The piece of work under way; never rejects. */
   #work: Promise<void> | undefined;
+  /** Zeros that are due by the pace; the piece of work under way goes on until it has caught up. */
+  #due = 0;
   #taken = false;
   #closed = false;
 
@@ -87,17 +89,20 @@ export class SegmentPipeline {
   }
 
   /**
-   * Tells how full the segment being written is (0 to 1), and how large its successor will be; starts the next piece of
-   * zeros when it is due. Returns at once.
+   * Tells how full the segment being written is (0 to 1), and how large its successor will be; starts filling in what
+   * is due by then. Returns at once.
    */
   advance(fraction: number, capacity: number): void {
-    if (!this.#zeroFill || fraction < PACE_FROM || this.#work !== undefined || this.#taken || this.#closed) return;
-    const due = Math.min(1, (fraction - PACE_FROM) / (PACE_TO - PACE_FROM)) * capacity;
-    if (this.#spare !== undefined && this.#spare.filled >= due) return;
+    if (!this.#zeroFill || fraction < PACE_FROM || this.#taken || this.#closed) return;
+    this.#due = Math.min(1, (fraction - PACE_FROM) / (PACE_TO - PACE_FROM)) * capacity;
+    if (this.#work !== undefined || (this.#spare !== undefined && this.#spare.filled >= this.#due)) return;
     this.#alone(async () => {
       this.#spare ??= await this.#create();
-      const next = this.#spare.filled + PIECE_BYTES;
-      await this.#fill(this.#spare, capacity, next % SYNC_BYTES === 0 || next >= capacity);
+      const spare = this.#spare;
+      do {
+        const next = spare.filled + PIECE_BYTES;
+        await this.#fill(spare, capacity, next % SYNC_BYTES === 0 || next >= capacity);
+      } while (!this.#closed && spare.filled < Math.min(this.#due, capacity));
     }).catch(() => {
       // Making space ahead is no promise: what failed is dropped, and take() tries again and reports.
     });

@@ -147,7 +147,15 @@ export async function createState(disk: Disk, dir: string, logId: Uint8Array, me
   const bytes = disk.allocate(f.STATE_FILE_BYTES);
   putIdentity(bytes, 0, { logId, metadata, newest: 0, serial: 1 });
   const tmp = joinPath(dir, STATE_TMP_NAME);
-  if ((await disk.stat(tmp)) !== undefined) await disk.unlink(tmp);
+  const found = await disk.stat(tmp);
+  if (found !== undefined) {
+    if (found.kind !== "file") {
+      throw new StableLogError("ERR_FOREIGN", `create log ${dir}: ${STATE_TMP_NAME} is no file of ours`, {
+        file: STATE_TMP_NAME,
+      });
+    }
+    await disk.unlink(tmp);
+  }
   const file = await disk.open(tmp, "create");
   try {
     await file.writeLater(bytes, 0, bytes.length, 0, true);

@@ -4,7 +4,7 @@
 
 import { getU64, viewOf } from "../base/bytes.js";
 import { type ErrorCode, errnoOf, StableLogError } from "../base/errors.js";
-import type { Disk } from "../disk/disk.js";
+import { type Disk, joinPath } from "../disk/disk.js";
 import * as f from "./format.js";
 import { checkFrame, checkHeader, frameBytesAt } from "./frame.js";
 import type { Log } from "./log.js";
@@ -38,17 +38,20 @@ export async function verifyLog(log: Log<unknown>, disk: Disk): Promise<VerifyRe
   // A copy of the ends: the log goes on while this reads.
   const segments = log.segments.map((segment) => ({ ...segment }));
   for (const [i, segment] of segments.entries()) {
-    let data: Uint8Array;
+    const found: Damage[] = [];
     try {
-      data = await readWhole(disk, log.dir, segment.name);
+      const data = await readWhole(disk, log.dir, segment.name);
+      bytes += data.length;
+      verifySegment(log, segment, segments[i - 1], data, found);
     } catch (error) {
-      // Compaction may have taken it meanwhile.
-      if (!log.segments.some(({ generation }) => generation === segment.generation)) continue;
-      damage.push(unreadable(segment, error));
-      continue;
+      found.push(unreadable(segment, error));
     }
-    bytes += data.length;
-    verifySegment(log, segment, segments[i - 1], data, damage);
+    if (found.length === 0) continue;
+    // Compaction may have taken it meanwhile, and written over what was read; in the process that writes the log, when this
+    // one only looks.
+    const listed = log.segments.some(({ generation }) => generation === segment.generation);
+    const gone = log.readOnly && (await disk.stat(joinPath(log.dir, segment.name))) === undefined;
+    if (listed && !gone) damage.push(...found);
   }
   return { ok: damage.length === 0, segments: segments.length, bytes, damage };
 }
