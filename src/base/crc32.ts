@@ -7,7 +7,7 @@ import CRC32 from "crc-32";
 import CRC32C from "crc-32/crc32c.js";
 
 /** From this many bytes on the native checksum is faster than crc-32, its call overhead included. */
-export const NATIVE_CRC_BYTES = 160;
+export const NATIVE_CRC_BYTES = 320;
 
 type NativeCrc = (data: Uint8Array, value?: number) => number;
 const native = (zlib as { crc32?: NativeCrc }).crc32;

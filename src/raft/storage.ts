@@ -46,7 +46,7 @@ export interface WritableStorage extends Storage {
   save(batch: SaveBatch): Promise<void>;
   /**
    * Makes a snapshot of everything up to `index` durable; the log stays as it is until compact(). An undefined ConfState
-   * keeps the last one.
+   * keeps the last one. Bytes take their place in the queue of saves; a stream takes it when it has ended.
    * @throws (rejects) ERR_SNAP_OUT_OF_DATE at or below the current snapshot; ERR_UNAVAILABLE above lastIndex;
    * ERR_COMPACTED below the dummy entry.
    */

@@ -2,9 +2,9 @@
 // one part (snapshot mark, entries, HardState), keeps what is submitted apart from what is durable, and looks after snapshot
 // files. Reads answer from the durable state; writes are judged by the submitted one.
 //
-// Two lines of work. Saves go into the log's queue the moment they are called. What needs a file first, or must not overtake
-// it (createSnapshot, and a compact called behind one), waits its turn in the lane; its frame joins the queue then. A save
-// never waits for the lane, so a snapshot that streams for minutes holds up nobody.
+// Two lines of work. Saves, compactions and snapshots whose data is at hand go into the log's queue the moment they are
+// called. A snapshot that streams, and the snapshots and compactions called behind it, wait their turn in the lane; their
+// frames join the queue then. A save never waits for the lane: a snapshot that streams for minutes holds up nobody.
 
 import { AssertionError } from "../base/assert.js";
 import { isCount, viewOf } from "../base/bytes.js";

@@ -1,7 +1,7 @@
 // FileStorage's contracts beyond the suite of WritableStorage: visibility, order, input, snapshots, limits, locks, options
 // and what a log takes on disk. Crashes and failures are in test/recovery.
 
-import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -644,3 +644,52 @@ describe("snapshots and compaction", () => {
     }
   });
 });
+
+describe("a relative directory", () => {
+  it("is the same one when the process changes its own", async () => {
+    const before = process.cwd();
+    const root = await mkdtemp(join(tmpdir(), "stablelog-cwd-"));
+    try {
+      await mkdir(join(root, "elsewhere", "log"), { recursive: true });
+      process.chdir(root);
+      const storage = await FileStorage.open("log", { segmentBytes: 4096 });
+      process.chdir(join(root, "elsewhere"));
+      for (let i = 1; i <= 6; i++) {
+        await storage.save({ entries: [{ term: 1, index: i, type: 0, data: new Uint8Array(2000) }] });
+      }
+      await storage.close();
+      expect(await readdir(join(root, "elsewhere", "log"))).toEqual([]);
+      const again = await FileStorage.open(join(root, "log"));
+      expect(again.lastIndex()).toBe(6);
+      await again.close();
+    } finally {
+      process.chdir(before);
+      await rm(root, { recursive: true, force: true });
+    }
+  });
+});
+
+describe("arguments that cannot be read", () => {
+  it("are ERR_INVALID_ARGUMENT and leave the log as it was", async () => {
+    const storage = await FileStorage.open("/log", { disk: await emptyDisk() });
+    let reads = 0;
+    const growing = {
+      term: 1,
+      index: 1,
+      type: 0 as const,
+      get data(): Uint8Array {
+        return new Uint8Array(reads++ === 0 ? 1 : 1_000_000);
+      },
+    };
+    await expect(storage.save({ entries: [growing] })).rejects.toMatchObject({ code: "ERR_INVALID_ARGUMENT" });
+    await storage.save({ entries: [{ term: 2 ** 53 - 1, index: 1, type: 0, data: new Uint8Array(1) }] });
+    expect([storage.lastIndex(), storage.term(1)]).toEqual([1, 2 ** 53 - 1]);
+    await storage.close();
+  });
+});
+
+async function emptyDisk(): Promise<MemoryDisk> {
+  const disk = new MemoryDisk();
+  await disk.mkdir("/log");
+  return disk;
+}
