@@ -102,6 +102,11 @@ export interface LogStats {
 
 /** Writes larger than this leave the event loop to others under `auto`: they take milliseconds. */
 const LARGE_GROUP_BYTES = 4 * 1024 * 1024;
+/** A segment is made for this many times what its predecessor holds: a growing log soon changes files rarely. */
+const GROWTH = 4;
+/** A segment has room for as many groups of the size that it begins with, within the bound. */
+const GROUPS_A_SEGMENT = 256;
+const MAX_BURST_BYTES = 16 * 1024 * 1024;
 const MAX_GROUP_BYTES = 8 * 1024 * 1024;
 const READ_CHUNK_BYTES = 256 * 1024;
 /** File handles kept open for cold reads. */
@@ -526,8 +531,8 @@ export class Log<T> implements GroupSink {
 
   #nextCapacity(): number {
     const newest = this.#segments.at(-1);
-    // Doubles with what was really written, so that a log which is opened often and written little stays small.
-    const wanted = newest === undefined ? 0 : 2 * newest.end;
+    // Grows with what was really written, so that a log which is opened often and written little stays small.
+    const wanted = newest === undefined ? 0 : GROWTH * newest.end;
     let capacity = f.FIRST_SEGMENT_BYTES;
     while (capacity < wanted) capacity *= 2;
     return Math.min(capacity, this.#options.segmentBytes);
@@ -628,7 +633,9 @@ export class Log<T> implements GroupSink {
   async #makeSegmentFile(generation: number, least: number): Promise<{ file: DiskFile; capacity: number }> {
     const name = segmentName(generation);
     const action = `make segment ${name}`;
-    let capacity = Math.max(this.#nextCapacity(), least);
+    // A new log under load is told by its first group: it would soon be changing files all the time.
+    const burst = Math.min(GROUPS_A_SEGMENT * least, MAX_BURST_BYTES, this.#options.segmentBytes);
+    let capacity = Math.max(this.#nextCapacity(), burst, least);
     let file: DiskFile | undefined;
     while (file === undefined) {
       try {
