@@ -639,7 +639,7 @@ export class Log<T> implements GroupSink {
     let file: DiskFile | undefined;
     while (file === undefined) {
       try {
-        file = await this.#pipeline.take(capacity);
+        file = await this.#pipeline.take(capacity, Math.max(least, Math.floor(capacity / GROWTH)));
       } catch (cause) {
         const error = spaceError(action, cause, { file: name });
         if (error.code !== "ERR_NO_SPACE" || capacity === least) throw error;
@@ -650,7 +650,8 @@ export class Log<T> implements GroupSink {
     try {
       await this.#pipeline.rename(path);
       await this.#disk.syncDir(this.#dir);
-      return { file, capacity };
+      // With sync off it is empty, and grows.
+      return { file, capacity: this.#engine === "off" ? capacity : file.size() };
     } catch (error) {
       // A name whose directory failed to sync is never used again: a second sync could lie about it.
       this.#nextGeneration = generation + 1;

@@ -15,7 +15,7 @@ const PACE_TO = 0.9;
  * Zeros written before they are synced. Synced piece by piece they make the log's own syncs wait for each; left all to the
  * end, for one that takes tens of milliseconds.
  */
-const SYNC_BYTES = 8 * 1024 * 1024;
+const SYNC_BYTES = 4 * 1024 * 1024;
 
 interface Spare {
   readonly file: DiskFile;
@@ -39,6 +39,8 @@ export class SegmentPipeline {
   #work: Promise<void> | undefined;
   /** Zeros that are due by the pace; the piece of work under way goes on until it has caught up. */
   #due = 0;
+  /** Somebody waits in take(). */
+  #hurry = false;
   #taken = false;
   #closed = false;
 
@@ -55,19 +57,24 @@ export class SegmentPipeline {
   }
 
   /**
-   * A file under the spare's name, zero up to `capacity` bytes or more, all of it synced, and nothing but zeros beyond.
+   * A file under the spare's name, zero up to `capacity` bytes or more, all of it synced, and nothing but zeros beyond. A
+   * spare that is not finished is taken as it is when it has `least` bytes: who waits for the rest holds up every save.
+   * Its size() then says how far it goes.
    * rename() then gives it its own name. Rejects with the system's error when it cannot be made; nothing is left behind then.
    */
-  async take(capacity: number): Promise<DiskFile> {
+  async take(capacity: number, least = capacity): Promise<DiskFile> {
+    this.#hurry = true;
     while (this.#work !== undefined) await this.#work;
+    this.#hurry = false;
     return this.#alone(async () => {
       const spare = (this.#spare ??= await this.#create());
       if (this.#zeroFill) {
-        if (spare.found > capacity) {
-          await spare.file.truncate(capacity);
+        const enough = spare.filled >= least ? spare.filled : capacity;
+        if (spare.found > enough) {
+          await spare.file.truncate(enough);
           spare.dirty = true;
         }
-        while (spare.filled < capacity) await this.#fill(spare, capacity, false);
+        while (spare.filled < enough) await this.#fill(spare, enough, false);
         if (spare.dirty) await spare.file.writeLater(this.#zero(), 0, 0, 0, true);
       }
       this.#spare = undefined;
@@ -102,7 +109,7 @@ export class SegmentPipeline {
       do {
         const next = spare.filled + PIECE_BYTES;
         await this.#fill(spare, capacity, next % SYNC_BYTES === 0 || next >= capacity);
-      } while (!this.#closed && spare.filled < Math.min(this.#due, capacity));
+      } while (!this.#closed && !this.#hurry && spare.filled < Math.min(this.#due, capacity));
     }).catch(() => {
       // Making space ahead is no promise: what failed is dropped, and take() tries again and reports.
     });
