@@ -11,8 +11,8 @@ const usage = `Usage: npm run bench -- WHAT [OPTIONS]
   first              a lone saver and 64 savers against write + fdatasync of the same bytes, interleaved in rounds
 
 Options of first:
-  --rounds N         rounds; 7 if not given
-  --saves N          saves of the lone saver and of the floor in a round; 1000 if not given
+  --rounds N         rounds; 5 if not given
+  --saves N          saves of the lone saver and of the floor in a round; 5000 if not given
   --dir DIR          where to measure; the system's temporary directory if not given`;
 
 function positive(name: string, text: string | undefined, fallback: number): number {
@@ -41,8 +41,8 @@ async function main(): Promise<number> {
     return 0;
   }
   if (rest.length === 0 && what === "first") {
-    const rounds = positive("rounds", values.rounds, 7);
-    await first({ rounds, saves: positive("saves", values.saves, 1000), dir: values.dir });
+    const rounds = positive("rounds", values.rounds, 5);
+    await first({ rounds, saves: positive("saves", values.saves, 5000), dir: values.dir });
     return 0;
   }
   console.error(usage);
