@@ -16,12 +16,10 @@ import {
   type Snapshot,
   type SnapshotMetadata,
 } from "../raftpb/types.js";
+import { MAX_RECORD_BYTES as MAX_ENTRY_BYTES, MAX_SAVE_BYTES } from "../wal/format.js";
 
-/** The largest payload of one entry: 64 MiB. */
-export const MAX_ENTRY_BYTES = 64 * 1024 * 1024;
-
-/** The most payload that one save carries, entries and snapshot data together: 1 GiB. */
-export const MAX_SAVE_BYTES = 1024 * 1024 * 1024;
+/** The largest payload of one entry, and the most payload that one save carries, entries and snapshot data together. */
+export { MAX_ENTRY_BYTES, MAX_SAVE_BYTES };
 
 const MAX_NODE_ID = 0xffffffffffffffffn;
 
