@@ -124,6 +124,8 @@ export class FileStorage implements WritableStorage {
   #staged: { readonly file: StagedFile; busy: boolean } | undefined;
   /** What the lane adds to `#submitted` once its turn comes; undefined when nothing waits in it that still counts. */
   #inLaneState: LaneState | undefined;
+  /** Snapshot files begun since open(): what tells their temporary names apart. */
+  #stagedFiles = 0;
   /** Names of snapshot files that are published and that no durable mark names yet. */
   readonly #held: string[] = [];
   /** What tidies up after saves that are durable; close() waits for it. */
@@ -296,7 +298,7 @@ export class FileStorage implements WritableStorage {
     if (isBytes(bytes) && this.#inLane === 0) return this.#queueSnapshot(metadata, bytes);
     const name = snapshotName(metadata);
     const run = this.#inTurn(async (superseded) => {
-      const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, bytes);
+      const file = await this.#stage(metadata, bytes);
       this.#held.push(name);
       try {
         if (!superseded()) await this.#alone(() => publishFile(this.#disk, this.#dir, file));
@@ -320,7 +322,7 @@ export class FileStorage implements WritableStorage {
     const refusal = this.#refusal("stage snapshot");
     if (refusal !== undefined) throw refusal;
     checkStageSnapshot(metadata, data, this.#submitted.snapshotIndex);
-    const file = await stageFile(this.#disk, this.#dir, this.#log.logId, cloneMetadata(metadata), data);
+    const file = await this.#stage(cloneMetadata(metadata), data);
     const late = this.#refusal("stage snapshot");
     if (late !== undefined) {
       await this.#disk.unlink(joinPath(this.#dir, file.tmp)).catch(() => {});
@@ -536,13 +538,17 @@ export class FileStorage implements WritableStorage {
 
   async #writeFile(metadata: SnapshotMetadata, data: Uint8Array): Promise<void> {
     this.#held.push(snapshotName(metadata));
-    const file = await stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data);
+    const file = await this.#stage(metadata, data);
     try {
       await this.#alone(() => publishFile(this.#disk, this.#dir, file));
     } catch (error) {
       await this.#discard(file);
       throw error;
     }
+  }
+
+  #stage(metadata: SnapshotMetadata, data: Uint8Array | AsyncIterable<Uint8Array>): Promise<StagedFile> {
+    return stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data, ++this.#stagedFiles);
   }
 
   #letGo(name: string): void {

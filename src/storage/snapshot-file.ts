@@ -43,10 +43,9 @@ export interface StagedFile {
   readonly metadata: SnapshotMetadata;
 }
 
-let staged = 0;
-
 /**
- * Writes a snapshot file and syncs it, under a temporary name.
+ * Writes a snapshot file and syncs it, under a temporary name that `serial` sets apart from the other unfinished files of
+ * this log.
  * @throws ERR_NO_SPACE, ERR_IO; ERR_INVALID_ARGUMENT for a chunk that is no Uint8Array. Nothing is left behind then.
  */
 export async function stageFile(
@@ -55,9 +54,10 @@ export async function stageFile(
   logId: Uint8Array,
   metadata: SnapshotMetadata,
   data: Uint8Array | AsyncIterable<Uint8Array>,
+  serial: number,
 ): Promise<StagedFile> {
   const name = snapshotName(metadata);
-  const tmp = `${name}.${++staged}.tmp`;
+  const tmp = `${name}.${serial}.tmp`;
   const action = `write snapshot ${name}`;
   const path = joinPath(dir, tmp);
   let file: DiskFile | undefined;
@@ -87,11 +87,15 @@ async function writeFile(
   let position = head.length;
   let crc = crc32(head);
   let total = 0;
-  const buffer = disk.allocate(CHUNK_HEAD_BYTES + CHUNK_BYTES);
-  const view = viewOf(buffer);
+  let buffer = disk.allocate(END_BYTES);
+  let view = viewOf(buffer);
   const put = async (chunk: Uint8Array): Promise<void> => {
     for (let from = 0; from < chunk.length; from += CHUNK_BYTES) {
       const piece = chunk.subarray(from, from + CHUNK_BYTES);
+      if (buffer.length < CHUNK_HEAD_BYTES + piece.length) {
+        buffer = disk.allocate(CHUNK_HEAD_BYTES + piece.length);
+        view = viewOf(buffer);
+      }
       crc = crc32(piece, crc);
       view.setUint32(0, piece.length, true);
       view.setUint32(4, crc, true);

@@ -1233,9 +1233,28 @@ async function listOrMake(disk: Disk, dir: string, options: RecoveryOptions): Pr
     } catch (error) {
       if (errnoOf(error) !== "EEXIST") throw error;
     }
-    await disk.syncDir(parentOf(path));
+    try {
+      await disk.syncDir(parentOf(path));
+    } catch (error) {
+      await renewName(disk, path);
+      throw error;
+    }
   }
   return disk.list(dir);
+}
+
+/**
+ * Gives a directory that open() made its name once more, as far as that can be done: the sync that failed may have left the
+ * first one clean and lost, and the next open's sync must have something to write.
+ */
+async function renewName(disk: Disk, path: string): Promise<void> {
+  const aside = `${path}.new`;
+  try {
+    await disk.rename(path, aside);
+    await disk.rename(aside, path);
+  } catch {
+    // Then the next open reports what keeps failing, or makes another directory.
+  }
 }
 
 /** Makes the name of a directory durable that somebody else may have made. One whose parent we may not read is not ours. */

@@ -17,6 +17,14 @@ const PACE_TO = 0.9;
  */
 const SYNC_BYTES = 4 * 1024 * 1024;
 
+let zeros: Uint8Array | undefined;
+
+/** A piece of zeros, one for all logs of the process: nobody writes to it. */
+function zeroPiece(): Uint8Array {
+  zeros ??= new Uint8Array(PIECE_BYTES);
+  return zeros;
+}
+
 interface Spare {
   readonly file: DiskFile;
   /** Bytes from the start that are zero, written as such in this run. */
@@ -31,7 +39,6 @@ export class SegmentPipeline {
   readonly #disk: Disk;
   readonly #path: string;
   readonly #zeroFill: boolean;
-  #zeros: Uint8Array | undefined;
   // Invariant: there is one file of the spare's name, so whoever makes, fills, adopts or removes it does so as #work, alone;
   // and from take() to rename() the name belongs to the file that was taken.
   #spare: Spare | undefined;
@@ -75,7 +82,7 @@ export class SegmentPipeline {
           spare.dirty = true;
         }
         while (spare.filled < enough) await this.#fill(spare, enough, false);
-        if (spare.dirty) await spare.file.writeLater(this.#zero(), 0, 0, 0, true);
+        if (spare.dirty) await spare.file.writeLater(zeroPiece(), 0, 0, 0, true);
       }
       this.#spare = undefined;
       this.#taken = true;
@@ -164,14 +171,9 @@ export class SegmentPipeline {
 
   async #fill(spare: Spare, capacity: number, sync: boolean): Promise<void> {
     const bytes = Math.min(PIECE_BYTES, capacity - spare.filled);
-    await spare.file.writeLater(this.#zero(), 0, bytes, spare.filled, sync);
+    await spare.file.writeLater(zeroPiece(), 0, bytes, spare.filled, sync);
     spare.filled += bytes;
     spare.dirty = !sync;
-  }
-
-  #zero(): Uint8Array {
-    this.#zeros ??= new Uint8Array(PIECE_BYTES);
-    return this.#zeros;
   }
 
   async #drop(): Promise<void> {

@@ -162,8 +162,15 @@ export async function createState(disk: Disk, dir: string, logId: Uint8Array, me
   } finally {
     await file.close();
   }
-  await disk.rename(tmp, joinPath(dir, STATE_NAME));
-  await disk.syncDir(dir);
+  const path = joinPath(dir, STATE_NAME);
+  await disk.rename(tmp, path);
+  try {
+    await disk.syncDir(dir);
+  } catch (error) {
+    // A name whose sync failed may be lost though a later sync says yes: the next open makes STATE anew.
+    await disk.rename(path, tmp).catch(() => {});
+    throw error;
+  }
 }
 
 /** STATE of an open log, for writing. One call at a time. */
@@ -241,14 +248,19 @@ export class StateFile {
         await this.#file.writeLater(this.#bytes, 0, f.WATERMARK_BYTES, this.#watermarkPosition(), true);
       }
     } finally {
-      await this.#file.close();
+      await this.#release();
     }
   }
 
   /** Closes STATE without a word. */
   async abandon(): Promise<void> {
     await this.#noting;
-    await this.#file.close();
+    await this.#release();
+  }
+
+  /** What had to be durable was synced before: a handle that cannot be closed takes nothing back. */
+  async #release(): Promise<void> {
+    await this.#file.close().catch(() => {});
   }
 
   #encode(generation: number, end: number, sequence: number, chain: number, closed: boolean): void {
