@@ -6,13 +6,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, EXIT, errorLines, isOperational, UsageError } from "./command.js";
+import { crash } from "./crash.js";
 import { dump } from "./dump.js";
 import { inspect } from "./inspect.js";
 import { replay } from "./replay.js";
 import { complain, print } from "./terminal.js";
 import { verify } from "./verify.js";
 
-const commands: ReadonlyMap<string, Command> = new Map(Object.entries({ replay, inspect, verify, dump }));
+const commands: ReadonlyMap<string, Command> = new Map(Object.entries({ replay, inspect, verify, dump, crash }));
 
 function usage(): string {
   const width = Math.max(...[...commands.keys()].map((name) => name.length));

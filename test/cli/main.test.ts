@@ -9,7 +9,7 @@ import { FileStorage } from "../../src/storage/file-storage.js";
 import { childEnv } from "../child-env.js";
 import { cliPath, stablelog } from "./run-cli.js";
 
-const commands = ["replay", "inspect", "verify", "dump"];
+const commands = ["replay", "inspect", "verify", "dump", "crash"];
 
 describe("stablelog", () => {
   test("prints the version of package.json", async () => {

@@ -1,0 +1,54 @@
+// CrashStory: one crash told operation by operation: what was asked of the disk, what was promised to whom and when, what
+// was synced, what was not, and what the crash left of that. Made by replays; crash-timeline.ts draws it.
+
+import type { Atom, CrashPoint, Mask } from "./crash-point.js";
+import type { SimOperation } from "./sim-disk.js";
+
+/** Something that the program under test was asked for, or said. */
+export interface StoryEvent {
+  /** The number of the last disk operation before it. */
+  readonly operation: number;
+  readonly what: string;
+  readonly kind: "called" | "resolved" | "rejected";
+}
+
+/** Something that was not synced, and what became of it. */
+export interface StoryAtom {
+  readonly kind: Atom["kind"];
+  /** Of the file, or of the directory for a name. */
+  readonly path: string;
+  /** The name, the sector's number, 0 for a size. */
+  readonly key: string | number;
+  /** The operations that made its values, oldest first. */
+  readonly stamps: readonly number[];
+  /** How many of those values came through: 0 is none; or what else became of it. */
+  readonly left: number | "torn, new bytes first" | "torn, old bytes first" | "garbage";
+}
+
+export interface CrashStory {
+  /** The line that replays it. */
+  readonly line: string;
+  readonly model: string;
+  readonly sectorBytes: number;
+  /** Up to the crash. */
+  readonly operations: readonly SimOperation[];
+  readonly events: readonly StoryEvent[];
+  readonly atoms: readonly StoryAtom[];
+  /** What was found afterwards. */
+  readonly verdict: string;
+  readonly failed: boolean;
+}
+
+const LEFT: Readonly<Record<number, StoryAtom["left"]>> = {
+  100: "torn, new bytes first",
+  101: "torn, old bytes first",
+  102: "garbage",
+};
+
+/** What a mask means, atom by atom. */
+export function storyAtoms(point: CrashPoint, mask: Mask): StoryAtom[] {
+  return point.atoms.map(({ kind, inode, key, stamps }, at) => {
+    const choice = mask[at] ?? 0;
+    return { kind, path: point.pathOf(inode), key, stamps, left: LEFT[choice] ?? choice };
+  });
+}

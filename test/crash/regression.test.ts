@@ -1,0 +1,77 @@
+// What the campaign has found in the engine, each as the line that it printed and as the least that shows it. The lines must
+// hold for ever.
+
+import { describe, expect, it } from "vitest";
+import { FileStorage } from "../../src/storage/file-storage.js";
+import { SimDisk } from "../../src/testing/sim-disk.js";
+import { replayLine } from "../../src/testing/storage-campaign.js";
+
+const entry = { term: 1, index: 1, type: 0, data: new Uint8Array(10) } as const;
+
+/** As a power cut leaves it that takes everything it may. */
+function nothingButSynced(disk: SimDisk): SimDisk {
+  return disk.powerCut(disk.crashPoint().atoms.map(() => 0));
+}
+
+describe("found by the campaign", () => {
+  for (const [line, why] of [
+    [
+      "SEED=5 MODEL=posix OPS=concurrent.905 FAULT=any#8:ENOSPC:once:clean:0",
+      "the parent's sync failed after mkdir, and the next open took the name for durable",
+    ],
+    [
+      "SEED=11 MODEL=posix OPS=large.170,commit.422,append.526 FAULT=any#17:EIO:once:clean:0",
+      "the directory's sync failed after STATE got its name, and the next open took it for durable",
+    ],
+    [
+      "SEED=79 MODEL=kill OPS=append.424,rotate.508,append.352 FAULT=any#44:EROFS:forGood:clean:0",
+      "close() of a poisoned log rejected with the system's own error when STATE could not be closed",
+    ],
+  ] as const) {
+    it(`${line}: ${why}`, async () => {
+      const { failure } = await replayLine(line);
+      expect(failure).toBeUndefined();
+    });
+  }
+
+  it("open() gives a directory its name once more when the sync of its parent failed", async () => {
+    for (const nth of [1, 2, 3]) {
+      const disk = new SimDisk();
+      disk.inject({ on: "syncDir", nth, error: "EIO" });
+      await expect(FileStorage.open("/a/log", { disk })).rejects.toMatchObject({ code: "ERR_IO" });
+      const storage = await FileStorage.open("/a/log", { disk });
+      await storage.save({ entries: [entry] });
+      const after = await FileStorage.open("/a/log", { disk: nothingButSynced(disk), create: false });
+      expect(after.lastIndex()).toBe(1);
+    }
+  });
+
+  it("open() makes STATE anew when the sync of its name failed", async () => {
+    const disk = new SimDisk();
+    disk.inject({ on: "syncDir", path: /^\/log$/, error: "EIO" });
+    await expect(FileStorage.open("/log", { disk })).rejects.toMatchObject({ code: "ERR_IO" });
+    expect([...disk.dump().keys()]).toEqual(["/log/STATE.tmp"]);
+    const storage = await FileStorage.open("/log", { disk });
+    await storage.save({ entries: [entry] });
+    const after = await FileStorage.open("/log", { disk: nothingButSynced(disk), create: false });
+    expect(after.lastIndex()).toBe(1);
+  });
+
+  it("close() resolves when a file cannot be closed, poisoned or not", async () => {
+    for (const poisoned of [false, true]) {
+      const disk = new SimDisk();
+      const storage = await FileStorage.open("/log", { disk, sync: "inline" });
+      await storage.save({ entries: [entry] });
+      if (poisoned) {
+        disk.inject({ on: "sync", path: /\.seg$/, error: "EIO" });
+        await expect(storage.save({ entries: [{ ...entry, index: 2 }] })).rejects.toMatchObject({
+          code: "ERR_POISONED",
+        });
+      }
+      const fault = disk.inject({ on: "close", times: Number.POSITIVE_INFINITY, error: "EIO" });
+      await storage.close();
+      expect(fault.struck).toBeGreaterThan(1);
+      expect([disk.openHandles, disk.locks]).toEqual([0, 0]);
+    }
+  });
+});
