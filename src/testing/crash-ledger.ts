@@ -153,7 +153,7 @@ function same(a: unknown, b: unknown): boolean {
 
 function show(value: unknown): string {
   const text = value instanceof Uint8Array ? `${value.length} bytes ${hexOf(value)}` : JSON.stringify(value);
-  const known = text ?? String(value);
+  const known = typeof value === "string" ? value : (text ?? String(value));
   return known.length > 60 ? `${known.slice(0, 57)}...` : known;
 }
 

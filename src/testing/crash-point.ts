@@ -83,7 +83,8 @@ export function formatMask(mask: Mask): string {
     const choice = mask[i] as number;
     let end = i + 1;
     while (end < mask.length && mask[end] === choice) end++;
-    const letter = SPECIAL_LETTERS[choice] ?? choice.toString(36);
+    // Only the cut of a write that a kill ends goes beyond one character.
+    const letter = SPECIAL_LETTERS[choice] ?? (choice < 36 ? choice.toString(36) : `<${choice}>`);
     text += end - i > 3 ? `${letter}*${end - i}.` : letter.repeat(end - i);
     i = end;
   }
@@ -94,13 +95,13 @@ export function formatMask(mask: Mask): string {
 export function parseMask(text: string): Mask | undefined {
   if (text === "-") return [];
   const mask: number[] = [];
-  const pattern = /([0-9a-zPSG])(?:\*(\d+)\.)?/y;
+  const pattern = /([0-9a-zPSG]|<\d+>)(?:\*(\d+)\.)?/y;
   while (pattern.lastIndex < text.length) {
     const match = pattern.exec(text);
     if (match === null) return undefined;
     const [, letter = "", times = "1"] = match;
     const special = SPECIALS.find((each) => SPECIAL_LETTERS[each] === letter);
-    const choice = special ?? Number.parseInt(letter, 36);
+    const choice = special ?? (letter.startsWith("<") ? Number(letter.slice(1, -1)) : Number.parseInt(letter, 36));
     for (let i = Number(times); i > 0; i--) mask.push(choice);
   }
   return mask;
@@ -174,9 +175,15 @@ export class CrashPoint {
         atoms.push({ kind: "size", inode, key: 0, stamps: stampsOf(state.sizes), silent: false });
       }
       const numbers = [...state.cells.keys()].sort((a, b) => a - b);
+      // Of zeros over nothing, as a log fills a file ahead, there may be thousands: the ends of each run stand for all.
+      const isSilent = (number: number): boolean => {
+        const cell = state.cells.get(number);
+        return cell?.values.every(({ value }) => value === cell.durable) === true;
+      };
       for (const number of numbers) {
+        const silent = isSilent(number);
+        if (silent && isSilent(number - 1) && isSilent(number + 1)) continue;
         const cell = state.cells.get(number) as SectorCell;
-        const silent = cell.values.every(({ value }) => value === cell.durable);
         atoms.push({ kind: "sector", inode, key: number, stamps: stampsOf(cell), silent });
       }
     }
@@ -192,10 +199,12 @@ export class CrashPoint {
 
   /** A path of an inode, by the names there were last; "" for the root and for what no name leads to any more. */
   pathOf(wanted: Inode): string {
+    const visited = new Set<Inode>();
     const visit = (inode: Inode, path: string): string | undefined => {
       if (inode === wanted) return path;
       const state = this.#states.get(inode);
-      if (state?.kind !== "directory") return undefined;
+      if (state?.kind !== "directory" || visited.has(inode)) return undefined;
+      visited.add(inode);
       for (const [name, child] of state.names) {
         const found = visit(child, `${path}/${name}`);
         if (found !== undefined) return found;
@@ -389,6 +398,7 @@ export class CrashPoint {
       else if (atom.kind === "name") of.names.set(atom.key as string, choice);
       else of.sectors.set(atom.key as number, choice);
     });
+    const above = new Set<Inode>();
     const build = (inode: Inode): Inode => {
       const found = made.get(inode);
       if (found !== undefined) return found;
@@ -403,7 +413,12 @@ export class CrashPoint {
         copy.shared = true;
       } else {
         const target = copy.state as DirectoryState;
-        for (const [name, child] of namesOf(state, of?.names)) target.names.set(name, build(child));
+        above.add(inode);
+        for (const [name, child] of namesOf(state, of?.names)) {
+          // Directories that went into each other by turns would hold each other: a check of the disk cuts that knot.
+          if (!above.has(child)) target.names.set(name, build(child));
+        }
+        above.delete(inode);
       }
       return copy;
     };
@@ -485,8 +500,10 @@ function stampsOf<T, V extends Stamped<T>>(cell: Cell<T, V>): number[] {
 /** The choice that keeps of an atom what was made of it up to operation `moment`. */
 function upTo(atom: Atom, moment: number): number {
   let choice = 0;
-  while (choice < atom.stamps.length && choice < MOST_VALUES && (atom.stamps[choice] as number) <= moment) choice++;
-  return choice;
+  while (choice < atom.stamps.length && (atom.stamps[choice] as number) <= moment) choice++;
+  if (choice === atom.stamps.length) return Math.min(choice, MOST_VALUES);
+  // The last choice stands for the last value: what is between is no choice, and the one before it has to do.
+  return Math.min(choice, MOST_VALUES - 1);
 }
 
 function valueAt<T, V extends Stamped<T>>(cell: Cell<T, V>, choice: number): T {

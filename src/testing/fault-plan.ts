@@ -13,6 +13,7 @@ export const diskOperations = [
   "unlink",
   "syncDir",
   "lock",
+  "unlock",
   "read",
   "write",
   "sync",
@@ -23,7 +24,7 @@ export type DiskOperation = (typeof diskOperations)[number];
 
 /** Which operations a fault strikes, and what it does to them. */
 export interface FaultRule {
-  /** The operation, or several; default: any. */
+  /** The operation, or several; default: any. An unlock is told of in the trace of who watches, and cannot fail. */
   readonly on?: DiskOperation | readonly DiskOperation[] | undefined;
   /** Only where the path matches; for a rename either of the two. */
   readonly path?: RegExp | string | undefined;
@@ -41,8 +42,9 @@ export interface FaultRule {
    */
   readonly pages?: "clean" | "revert" | "dirty" | undefined;
   /**
-   * Without `error`: a lie. `lost`: the write or sync reports success and has done nothing. `misdirected`: the write goes
-   * `distance` bytes away. `flipped`: the read returns one bit wrong, once. `hang`: it never returns until release().
+   * Without `error`: a lie. `lost`, of a write, a sync or a syncDir: it reports success and has done nothing. `misdirected`, of
+   * a write: it goes `distance` bytes away. `flipped`, of a read: it returns one bit wrong. `hang`, of a sync that does not
+   * block or of a syncDir: it does not return until release(). Of other operations a lie changes nothing.
    */
   readonly lie?: "lost" | "misdirected" | "flipped" | "hang" | undefined;
   /** For `misdirected`; default one sector on. */

@@ -13,11 +13,11 @@ import { assert } from "../base/assert.js";
 import { crc32 } from "../base/crc32.js";
 import { StableLogError } from "../base/errors.js";
 import type { Disk, DiskFile, DiskLock, DiskStat, OpenMode } from "../disk/disk.js";
-import { notRegular, systemError, withBytesWritten } from "../disk/system-error.js";
+import { notRegular, type SystemError, systemError, withBytesWritten } from "../disk/system-error.js";
 import { type AmidWrite, type CrashModel, CrashPoint, type Mask, type TreeImage } from "./crash-point.js";
 import { type DiskOperation, Fault, type FaultRule } from "./fault-plan.js";
 import { Random, seedOf } from "./random.js";
-import { SimFs } from "./sim-fs.js";
+import { SimFs, type SimFsDisk } from "./sim-fs.js";
 import {
   abandonDirectory,
   abandonFile,
@@ -31,11 +31,13 @@ import {
   join53,
   readFile,
   revertFile,
+  type Sector,
   setName,
   syncDirectory,
   syncFile,
   truncateFile,
   writeFile,
+  zeroSector,
 } from "./sim-tree.js";
 
 export interface SimDiskOptions {
@@ -71,6 +73,12 @@ export interface SimOperation {
   error?: string | undefined;
 }
 
+interface SimOpen {
+  readonly create: boolean;
+  readonly exclusive: boolean;
+  readonly writable: boolean;
+}
+
 interface Pending {
   readonly due: number;
   readonly order: number;
@@ -79,7 +87,7 @@ interface Pending {
 
 const ROOT_ID = 1;
 
-export class SimDisk implements Disk {
+export class SimDisk implements Disk, SimFsDisk {
   readonly syncsNow = true;
   readonly sectorBytes: number;
   readonly model: CrashModel;
@@ -211,6 +219,7 @@ export class SimDisk implements Disk {
     file.sizes = undefined;
     const state = at.directoryForWrite();
     const found = state.names.get(name);
+    state.cells.delete(name);
     if (found?.isFile === true) {
       // The same inode, so that open handles see it.
       found.state = file;
@@ -220,7 +229,6 @@ export class SimDisk implements Disk {
     const inode = new Inode(this.#nextId++, file);
     inode.path = path;
     state.names.set(name, inode);
-    state.cells.delete(name);
   }
 
   /** Makes everything durable as it stands, without an operation: where a test begins. */
@@ -242,30 +250,44 @@ export class SimDisk implements Disk {
     visit(this.#root);
   }
 
-  /** Rot: flips one bit of a file, on the disk and in every cache. */
+  /** Rot: flips one bit of a file, on the disk and in every cache. What was synced, and what was not, stays so. */
   flip(path: string, bit: number): void {
-    this.#alter(path, (bytes) => {
-      const at = Math.floor(bit / 8);
-      if (at >= bytes.length) throw new RangeError(`flip bit ${bit}: ${path} has ${bytes.length * 8}`);
-      bytes[at] = (bytes[at] as number) ^ (1 << (bit % 8));
-    });
+    const at = Math.floor(bit / 8);
+    const { size } = this.#file(path, "open").state as FileState;
+    if (at >= size) throw new RangeError(`flip bit ${bit}: ${path} has ${size * 8}`);
+    this.#alter(path, at, at + 1, (byte) => byte ^ (1 << (bit % 8)));
   }
 
-  /** Rot: overwrites [from, to) of a file with `filler`, or with what the seed draws. */
+  /** Rot: overwrites [from, to) of a file, as far as it goes, with `filler`, or with what the seed draws. */
   spoil(path: string, from: number, to: number, filler?: number): void {
-    this.#alter(path, (bytes) => {
-      if (filler === undefined) new Random(seedOf(this.seed, from)).fill(bytes, from, to);
-      else bytes.fill(filler, from, to);
-    });
+    const rotten = new Uint8Array(Math.max(0, to - from));
+    if (filler === undefined) new Random(seedOf(this.seed, from)).fill(rotten);
+    else rotten.fill(filler);
+    this.#alter(path, from, to, (_byte, at) => rotten[at - from] as number);
   }
 
-  #alter(path: string, change: (bytes: Uint8Array) => void): void {
-    const inode = this.#file(path, "open");
-    const state = inode.state as FileState;
-    const bytes = new Uint8Array(state.size);
-    readFile(state, this.sectorBytes, bytes, 0, bytes.length, 0);
-    change(bytes);
-    this.put(path, bytes);
+  /** Changes bytes of a file in everything that its sectors are or may be. */
+  #alter(path: string, from: number, to: number, change: (byte: number, at: number) => number): void {
+    const file = this.#file(path, "open").fileForWrite();
+    const { sectorBytes } = this;
+    const zero = zeroSector(sectorBytes);
+    const end = Math.min(to, file.size);
+    for (let number = Math.floor(from / sectorBytes); number * sectorBytes < end; number++) {
+      const base = number * sectorBytes;
+      const altered = (sector: Sector): Sector => {
+        const bytes = sector.bytes.slice();
+        for (let at = Math.max(from, base); at < Math.min(end, base + sectorBytes); at++) {
+          bytes[at - base] = change(bytes[at - base] as number, at);
+        }
+        return { bytes, digest: 0 };
+      };
+      for (let i = file.sectors.length; i < number; i++) file.sectors.push(zero);
+      file.sectors[number] = altered(file.sectors[number] ?? zero);
+      const cell = file.cells.get(number);
+      if (cell === undefined) continue;
+      const values = cell.values.map((each) => ({ ...each, value: altered(each.value) }));
+      file.cells.set(number, { ...cell, durable: altered(cell.durable), values });
+    }
   }
 
   /** Puts a fault in force; gives it, with its counts. */
@@ -407,7 +429,10 @@ export class SimDisk implements Disk {
     const source = this.#parentOf(from, "rename");
     const target = this.#parentOf(to, "rename");
     const moved = (source.parent.state as DirectoryState).names.get(source.name);
+    if (source.name === "" || target.name === "") throw systemError("EBUSY", "rename", from);
     if (moved === undefined) throw systemError("ENOENT", "rename", from);
+    if (!moved.isFile && isWithin(to, from)) throw systemError("EINVAL", "rename", from);
+    if (isWithin(from, to)) throw systemError("ENOTEMPTY", "rename", to);
     const replaced = (target.parent.state as DirectoryState).names.get(target.name);
     if (replaced === moved) return;
     if (replaced !== undefined && !replaced.isFile) {
@@ -444,18 +469,19 @@ export class SimDisk implements Disk {
     setName(parent.directoryForWrite(), name, undefined, this.#operations);
   }
 
-  async syncDir(dir: string): Promise<void> {
+  /** `opened` is the directory of a handle of disk.fs, whatever its name is by now. */
+  async syncDir(dir: string, opened?: Inode): Promise<void> {
     await Promise.resolve();
     const stamp = this.#operations;
     await this.#wait("syncDir");
-    const directory = this.#find(dir, "open");
+    const directory = opened ?? this.#find(dir, "open");
     const fault = this.#begin("syncDir", dir, undefined, undefined, undefined, (failed) => {
       if (directory !== undefined && !directory.isFile && reachesPages(failed.rule)) {
         abandonDirectory(directory.directoryForWrite());
       }
     });
     if (fault?.rule.lie === "hang") await fault.released();
-    this.#directory(dir, "open");
+    if (opened === undefined) this.#directory(dir, "open");
     if (fault?.rule.lie !== "lost") syncDirectory((directory as Inode).directoryForWrite(), stamp);
   }
 
@@ -470,8 +496,11 @@ export class SimDisk implements Disk {
     return {
       release: async () => {
         // Only once: a second release must not take the lock from whoever has it by then.
-        if (held) this.#locked.delete(directory);
+        if (!held) return;
         held = false;
+        // Told, so that a trace shows who held it; giving back what is held cannot fail.
+        for (const watcher of this.watchers) watcher("unlock", dir, undefined);
+        this.#locked.delete(directory);
       },
     };
   }
@@ -487,18 +516,23 @@ export class SimDisk implements Disk {
   // ---- for handles, of this file and of disk.fs
 
   /** Opens a file at once. `exclusive`: a name to create must be free. */
-  openHandle(
-    path: string,
-    options: { readonly create: boolean; readonly exclusive: boolean; readonly writable: boolean },
-  ): SimFile {
-    const { create, exclusive, writable } = options;
+  openHandle(path: string, options: SimOpen): SimFile {
+    return new SimFile(this, this.openInode(path, options, false), options.writable);
+  }
+
+  /** Opens what stands there at once, `directories` too; closed() gives it back. For disk.fs. @internal */
+  openInode(path: string, { create, exclusive, writable }: SimOpen, directories = true): Inode {
     const { parent, name } = this.#parentOf(path, "open");
     const found = name === "" ? parent : (parent.state as DirectoryState).names.get(name);
     const creates = create && (found === undefined || exclusive);
     this.#begin(creates ? "create" : "open", path);
     if (creates && found !== undefined) throw systemError("EEXIST", "open", path);
     if (found === undefined && !create) throw systemError("ENOENT", "open", path);
-    if (found !== undefined && !found.isFile) throw notRegular("open", path, systemError("EISDIR", "open", path));
+    if (found !== undefined && !found.isFile) {
+      const refused = systemError("EISDIR", "open", path);
+      if (!directories) throw notRegular("open", path, refused);
+      if (writable || create) throw refused;
+    }
     if (this.#open >= this.handles) throw systemError("EMFILE", "open", path, "too many open files");
     let inode = found;
     if (inode === undefined) {
@@ -508,7 +542,19 @@ export class SimDisk implements Disk {
     }
     this.#open++;
     inode.path ??= path;
-    return new SimFile(this, inode, writable);
+    return inode;
+  }
+
+  /** What stands there, without an operation. @internal */
+  peek(path: string): Inode | undefined {
+    return this.#find(path, "lstat");
+  }
+
+  /** stat() with the inode; `opened` is that of a handle. @internal */
+  async lookup(path: string, opened?: Inode): Promise<Inode | undefined> {
+    await this.#wait("stat");
+    this.#begin("stat", path);
+    return opened ?? this.#find(path, "lstat");
   }
 
   /** @internal */
@@ -619,17 +665,27 @@ export class SimDisk implements Disk {
   }
 
   /** @internal */
-  writeNow(inode: Inode, source: Uint8Array, start: number, end: number, position: number): void {
+  writeNow(inode: Inode, source: Uint8Array, start: number, end: number, position: number): number {
     this.#block("write");
-    this.#write(inode, source, start, end, position);
+    return this.#write(inode, source, start, end, position);
   }
 
-  /** Gives the bytes written: fewer than asked for only when a fault says so. @internal */
-  async writeLater(inode: Inode, source: Uint8Array, start: number, end: number, position: number): Promise<number> {
+  /**
+   * Gives the bytes written: fewer than asked for when a fault says so or the capacity ends. At `position` "end" it goes
+   * where the file ends by then.
+   * @internal
+   */
+  async writeLater(
+    inode: Inode,
+    source: Uint8Array,
+    start: number,
+    end: number,
+    position: number | "end",
+  ): Promise<number> {
     await this.#wait("write");
     // Once more: a buffer that its owner changes in the same turn is changed by now.
     await undefined;
-    return this.#write(inode, source, start, end, position);
+    return this.#write(inode, source, start, end, position === "end" ? (inode.state as FileState).size : position);
   }
 
   #write(inode: Inode, source: Uint8Array, start: number, end: number, position: number): number {
@@ -655,12 +711,12 @@ export class SimDisk implements Disk {
     if (fault?.rule.lie === "lost") return end - start;
     const at = fault?.rule.lie === "misdirected" ? position + (fault.rule.distance ?? this.sectorBytes) : position;
     const room = this.#room(inode, at, end - start);
-    if (room < end - start) {
-      put(start + room, at);
-      throw withBytesWritten(systemError("ENOSPC", "write", inode.path, "no space left on device"), room);
+    if (room === 0 && start < end) {
+      throw withBytesWritten(systemError("ENOSPC", "write", inode.path, "no space left on device"), 0);
     }
+    // As the kernel does: what there is room for is written, and only the next write fails.
     const short = fault?.rule.lie === undefined ? fault?.rule.bytes : undefined;
-    const until = short === undefined ? end : Math.min(end, start + short);
+    const until = Math.min(end, start + room, start + (short ?? room));
     put(until, at);
     return until - start;
   }
@@ -718,6 +774,11 @@ export class SimDisk implements Disk {
   /** @internal */
   async truncateLater(inode: Inode, bytes: number): Promise<void> {
     await this.#wait("truncate");
+    this.truncateNow(inode, bytes);
+  }
+
+  /** @internal */
+  truncateNow(inode: Inode, bytes: number): void {
     this.#begin("truncate", pathOf(inode), undefined, bytes);
     truncateFile(inode.fileForWrite(), this.sectorBytes, bytes, this.#operations);
   }
@@ -795,7 +856,13 @@ export class SimFile implements DiskFile {
   write(source: Uint8Array, start: number, end: number, position: number): void {
     this.#expectWritable("write", "EBADF");
     expectRange(source, start, end, position);
-    if (start < end) this.#disk.writeNow(this.#inode, source, start, end, position);
+    let at = start;
+    try {
+      // A short write is continued, as every Disk does.
+      while (at < end) at += this.#disk.writeNow(this.#inode, source, at, end, position + at - start) || this.#stuck();
+    } catch (error) {
+      throw withBytesWritten(error, at - start + bytesOf(error));
+    }
   }
 
   sync(): void {
@@ -817,11 +884,14 @@ export class SimFile implements DiskFile {
   async writeLater(source: Uint8Array, start: number, end: number, position: number, sync: boolean): Promise<void> {
     this.#expectWritable("write", "EBADF");
     expectRange(source, start, end, position);
-    for (let at = start; at < end; ) {
-      // A short write is continued, as every Disk does.
-      const written = await this.#disk.writeLater(this.#inode, source, at, end, position + at - start);
-      if (written === 0) throw systemError("EIO", "write", this.#inode.path);
-      at += written;
+    let at = start;
+    try {
+      while (at < end) {
+        const written = await this.#disk.writeLater(this.#inode, source, at, end, position + at - start);
+        at += written || this.#stuck();
+      }
+    } catch (error) {
+      throw withBytesWritten(error, at - start + bytesOf(error));
     }
     if (!sync) return;
     try {
@@ -842,6 +912,11 @@ export class SimFile implements DiskFile {
     this.#closed = true;
     await this.#committing;
     this.#disk.closed(this.#inode);
+  }
+
+  /** A write that takes nothing would be tried for ever. */
+  #stuck(): never {
+    throw systemError("EIO", "write", this.#inode.path);
   }
 
   #expectOpen(syscall: string): void {
@@ -865,6 +940,11 @@ function pathOf(inode: Inode): string {
   return inode.path ?? "";
 }
 
+/** What went through of a write that failed. */
+function bytesOf(error: unknown): number {
+  return error instanceof Error ? ((error as SystemError).bytesWritten ?? 0) : 0;
+}
+
 function expectRange(bytes: Uint8Array, start: number, end: number, position: number): void {
   const inside = start >= 0 && start <= end && end <= bytes.length;
   assert(inside && position >= 0, `[${start}, ${end}) of ${bytes.length} bytes at position ${position}`);
@@ -882,6 +962,7 @@ const syscalls: Readonly<Record<DiskOperation, string>> = {
   unlink: "unlink",
   syncDir: "fsync",
   lock: "open",
+  unlock: "close",
   read: "read",
   write: "write",
   sync: "fdatasync",
@@ -903,6 +984,13 @@ function segmentsOf(path: string): string[] {
   if (splitPaths.size > 10_000) splitPaths.clear();
   splitPaths.set(path, segments.slice());
   return segments;
+}
+
+/** Is the one path below the other? */
+function isWithin(path: string, above: string): boolean {
+  const segments = segmentsOf(path);
+  const prefix = segmentsOf(above);
+  return segments.length > prefix.length && prefix.every((name, i) => name === segments[i]);
 }
 
 function highestId(inode: Inode): number {

@@ -11,6 +11,7 @@ import {
   CrashStateError,
   defaultLimits,
   type ExploreCounts,
+  type ExploreLimits,
   Explorer,
   formatPlace,
   type Moment,
@@ -59,7 +60,7 @@ export interface Simulation<T, R> {
   readonly sectorBytes?: 512 | 4096 | undefined;
   /** Simulated milliseconds an operation takes; default: nothing with even seeds, 0 to 3 drawn with odd ones. */
   readonly latency?: ((operation: DiskOperation, random: Random) => number) | undefined;
-  /** Most states looked at for one moment of a run; default 64. */
+  /** Most states looked at for one moment of a run; default 32. */
   readonly states?: number | undefined;
   /** Levels of crashes within recover(); default 2. */
   readonly nested?: number | undefined;
@@ -97,6 +98,9 @@ export class SimulationError extends Error {
     this.report = report;
   }
 }
+
+/** Recovering is most of the work, so crashes within it are drawn from among the states. */
+const limitsOfSimulations: ExploreLimits = { ...defaultLimits, states: 32, nestedShare: 0.2, nestedStates: 4 };
 
 type Marks = CrashLedger<unknown>["marks"];
 
@@ -239,8 +243,8 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
     if (failure !== undefined) {
       return new SimulationError("the workload failed", this.#seed, `SEED=${this.#seed}`, this.#report, failure);
     }
-    const { states = defaultLimits.states, recover, nested = defaultLimits.nested } = this.#simulation;
-    const limits = { ...defaultLimits, states, nested: recover === undefined ? 0 : nested, hangMs: this.#hangMs };
+    const { states = limitsOfSimulations.states, recover, nested = limitsOfSimulations.nested } = this.#simulation;
+    const limits = { ...limitsOfSimulations, states, nested: recover === undefined ? 0 : nested, hangMs: this.#hangMs };
     const explorer = new Explorer<Marks, R>(this, this.#seed, limits, this.#report);
     for (const [number, moment] of moments.entries()) {
       try {

@@ -88,6 +88,10 @@ export function planOf(seed: number, model?: CrashModel): SeedPlan {
     "prefix",
   ] as const);
   const metadata = random.chance(0.3) ? fill(random.pick([5, 2000]), 1) : undefined;
+  const engine = random.chance(0.65) ? "inline" : "worker";
+  // Without syncs a killed process still loses nothing; of a power cut nothing is promised.
+  const off = (model ?? drawn) === "kill" && random.chance(0.4);
+  const operations = drawOperations(random, 3 + random.below(12));
   return {
     seed,
     model: model ?? drawn,
@@ -96,13 +100,13 @@ export function planOf(seed: number, model?: CrashModel): SeedPlan {
     config: {
       dir: random.chance(0.3) ? "/data/node/log" : "/log",
       options: {
-        sync: random.chance(0.65) ? "inline" : "worker",
+        sync: off ? "off" : engine,
         segmentBytes: random.pick([4096, 4096, 4096, 8192, 16384]),
         cacheBytes: random.pick([0, 0, 4096, 1 << 20]),
         metadata,
       },
     },
-    operations: drawOperations(random, 3 + random.below(12)),
+    operations: off ? operations.filter(({ name }) => name !== "cut") : operations,
   };
 }
 
@@ -192,6 +196,21 @@ function watchProbes(disk: SimDisk, counts: CampaignCounts): void {
   });
 }
 
+const WRITES: ReadonlySet<DiskOperation> = new Set(["create", "rename", "unlink", "write", "sync", "truncate"]);
+
+/** Holds that nothing is written to a log's directory but by who has its lock. Gives the first that was. */
+function watchLock(disk: SimDisk, dir: string): () => string | undefined {
+  let locked = disk.locks > 0;
+  let found: string | undefined;
+  disk.watchers.push((operation, path) => {
+    if (operation === "lock") locked = true;
+    else if (operation === "unlock") locked = false;
+    else if (!locked && WRITES.has(operation) && path.startsWith(`${dir}/`))
+      found ??= `${operation} ${path} without the lock`;
+  });
+  return () => found;
+}
+
 /** What must hold of a FileStorage after a crash. */
 class StorageRecovery implements Recovery<RunFacts, Recovered> {
   readonly #config: StorageConfig;
@@ -264,6 +283,8 @@ async function checkDeeply(
   const seen = looking.lastIndex();
   await looking.close();
   if (seen > storage.lastIndex()) throw new WorkloadError(`readOnly shows ${seen}, beyond ${storage.lastIndex()}`);
+  const evidence = droppedTail(disk, config, storage);
+  const unlocked = watchLock(disk, config.dir);
   // It can be written on, and what was written is there again: after a close, after a kill, after a power cut.
   const index = storage.lastIndex() + 1;
   const term = Math.max(storage.initialState().hardState.term, storage.term(index - 1)) + 1;
@@ -272,19 +293,73 @@ async function checkDeeply(
   const after = stateDigest(storage);
   if (after === digest) throw new WorkloadError("a save after recovery changed nothing");
   let next = disk;
-  const end = random.below(3);
-  if (end === 0) {
+  const end = random.below(config.options.sync === "off" ? 3 : 4);
+  if (end <= 1) {
+    if (end === 0) await raceWithClose(disk, config, after, random);
     await storage.close();
+    const unsynced = disk.crashPoint("posix").atoms.filter(({ kind, inode }) => {
+      return kind === "sector" && inode.path === `${config.dir}/STATE`;
+    });
+    if (unsynced.length > 0) throw new WorkloadError("close() has resolved, and its mark is not synced");
     if (disk.openHandles !== 0 || disk.locks !== 0) {
       throw new WorkloadError(`close() left ${disk.openHandles} files open and ${disk.locks} locks`);
     }
   } else {
-    next = end === 1 ? disk.kill() : disk.powerCut();
+    next = end === 2 ? disk.kill() : disk.powerCut();
   }
+  const breach = unlocked();
+  if (breach !== undefined) throw new WorkloadError(breach);
+  if (evidence !== undefined && !evidence()) throw new WorkloadError("what a tear left was not left where it was");
   const again = await openAfterCrash(next, config, counts);
   if (stateDigest(again) !== after)
     throw new WorkloadError(`opened again, it holds something else: ${stateText(again)}`);
   await again.close();
+}
+
+/**
+ * On a copy of the disk, a slow one: somebody opens while the holder begins another segment and closes. Whoever comes too
+ * early is locked out; whoever gets in finds all of it.
+ */
+async function raceWithClose(disk: SimDisk, config: StorageConfig, digest: number, random: Random): Promise<void> {
+  const slow = disk.kill({ latency: (_operation, own) => own.below(4), trace: false });
+  const holder = await open(slow, config, { create: false });
+  if (stateDigest(holder) !== digest) throw new WorkloadError(`killed after a save: ${stateText(holder)}`);
+  const index = holder.lastIndex() + 1;
+  const term = holder.term(index - 1);
+  const save = holder.save({ entries: [{ term, index, type: 0, data: new Uint8Array(4096) }] });
+  for (let turns = random.below(40); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+  const racing = open(slow, config, { create: false }).catch((error: unknown) => {
+    if (errnoOf(error) !== "ERR_LOCKED") throw error;
+    return undefined;
+  });
+  // Until somebody looks at it.
+  racing.catch(() => {});
+  await save;
+  const after = stateDigest(holder);
+  await holder.close();
+  const winner = await racing;
+  if (winner === undefined) return;
+  if (stateDigest(winner) !== after) throw new WorkloadError(`opened amid a close: ${stateText(winner)}`);
+  await winner.close();
+}
+
+/** What recovery has dropped stays where it is, as evidence. Gives what asks whether it does; undefined when there is none. */
+function droppedTail(disk: SimDisk, config: StorageConfig, { recovery }: FileStorage): (() => boolean) | undefined {
+  const { file, offset = 0, droppedBytes } = recovery;
+  if (file === undefined || droppedBytes === 0) return undefined;
+  const path = `${config.dir}/${file}`;
+  const tail = (): Uint8Array | undefined =>
+    disk
+      .dump()
+      .get(path)
+      ?.subarray(offset, offset + droppedBytes);
+  const before = tail();
+  // Where nothing vouched even for its head the segment was carried as a whole, and is gone.
+  if (before === undefined || before.length === 0) return undefined;
+  return () => {
+    const now = tail();
+    return now === undefined || (now.length === before.length && now.every((byte, i) => byte === before[i]));
+  };
 }
 
 // ---- crashes
@@ -526,7 +601,8 @@ async function failAndGoOn(plan: SeedPlan, spec: FaultSpec, counts: CampaignCoun
 async function openRun(plan: SeedPlan, run: StorageRun, spec: FaultSpec, counts: CampaignCounts): Promise<void> {
   const disk = run.disk.kill({ latency: undefined, trace: false });
   disk.inject(ruleOf(spec));
-  const facts = { ...run.facts(), from: run.resolved };
+  // A page cache that forgot takes what was never synced with it.
+  const facts = { ...run.facts(), from: spec.pages === "revert" ? run.durable : run.resolved };
   const work = async (): Promise<void> => {
     let storage: FileStorage | undefined;
     try {
@@ -605,6 +681,27 @@ async function fullRun(plan: SeedPlan, at: number, spare: number, counts: Campai
     throw new CampaignFailure(lineOf(plan, undefined, `FULL=${at}:${spare}`), error);
   }
   counts.faults++;
+}
+
+/**
+ * A log that ran without syncs is killed and opened with them: what that open serves is earned, and the power may go.
+ * @throws CampaignFailure.
+ */
+async function turnedOn(plan: SeedPlan, run: StorageRun, random: Random, counts: CampaignCounts): Promise<void> {
+  const disk = run.disk.kill({ model: "posix", trace: false });
+  const config = { ...plan.config, options: { ...plan.config.options, sync: "inline" as const } };
+  try {
+    const storage = await open(disk, config, { create: false });
+    const steps = judge(storage, run.facts());
+    const { states } = run.facts();
+    const point = disk.crashPoint();
+    for (const mask of point.masks(6, random)) {
+      const after = await openAfterCrash(disk.imageOf(point, mask, undefined, { trace: false }), config, counts);
+      judge(after, { states, from: steps, to: steps, opened: true });
+    }
+  } catch (error) {
+    throw new CampaignFailure(lineOf(plan, undefined, "ON=1"), error);
+  }
 }
 
 function mustBeCoded(what: string, error: unknown): StableLogError {
@@ -693,7 +790,8 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
   const limits = { ...(close ? closeLimits : wideLimits), ...options.limits };
   const run = await exploreRun(plan, limits, counts, close ? 1 : WIDE_SHARE);
   const { faults = random.chance(0.4) ? 1 : 0 } = options;
-  for (let i = 0; i < faults; i++) {
+  if (plan.config.options.sync === "off") await turnedOn(plan, run.run, random, counts);
+  for (let i = 0; i < faults && plan.config.options.sync !== "off"; i++) {
     await faultRun(plan, drawFault(run.tally, random), counts);
     await openRun(plan, run.run, { ...drawFault(openTally, random), times: "once" }, counts);
     await fullRun(plan, random.below(plan.operations.length), random.pick([0, 0, 600, 3000, 9000]), counts);
@@ -717,9 +815,13 @@ const openTally: ReadonlyMap<DiskOperation, number> = new Map([
   ["close", 6],
 ]);
 
+/** What a log must not survive lightly fails more often. */
+const FAULT_WEIGHTS: Readonly<Partial<Record<DiskOperation, number>>> = { sync: 5, write: 3, syncDir: 2, rename: 2 };
+
 /** One of the operations that such a run has, each kind as likely as the other: there are few renames among many reads. */
 function drawFault(tally: ReadonlyMap<DiskOperation, number>, random: Random): FaultSpec {
-  const on = random.pick([...tally.keys()]);
+  const kinds = [...tally.keys()].flatMap((kind) => Array.from({ length: FAULT_WEIGHTS[kind] ?? 1 }, () => kind));
+  const on = random.pick(kinds);
   return {
     on,
     nth: 1 + random.below(tally.get(on) ?? 1),
@@ -751,17 +853,20 @@ export async function runShortWorkloads(
   length: number,
   counts: CampaignCounts,
   options: {
-    readonly sync?: "inline" | "worker";
-    readonly model?: CrashModel;
-    readonly onWorkload?: () => boolean;
+    readonly sync?: "inline" | "worker" | undefined;
+    readonly model?: CrashModel | undefined;
+    readonly limits?: Partial<ExploreLimits> | undefined;
+    /** Called after each workload; false ends it. */
+    readonly onWorkload?: (() => boolean) | undefined;
   } = {},
 ): Promise<number> {
   const { sync = "inline", model = "posix" } = options;
+  const limits = { ...shortLimits, ...options.limits };
   let workloads = 0;
   // One explorer: lists that begin alike have their first states in common.
-  const shared = newExplorer(shortPlan([], sync, model), shortLimits, counts);
+  const shared = newExplorer(shortPlan([], sync, model), limits, counts);
   for (const operations of shortWorkloads(length)) {
-    await exploreRun(shortPlan(operations, sync, model), shortLimits, counts, 1, shared);
+    await exploreRun(shortPlan(operations, sync, model), limits, counts, 1, shared);
     workloads++;
     if (options.onWorkload?.() === false) break;
   }
@@ -805,6 +910,8 @@ interface Replay {
   readonly openFault: FaultSpec | undefined;
   /** Where a full disk begins, and the bytes it has left. */
   readonly full: readonly [number, number] | undefined;
+  /** A log without syncs is opened with them. */
+  readonly on: boolean;
 }
 
 /** Reads a line of a CampaignFailure; undefined when it is none. */
@@ -837,7 +944,7 @@ export function parseLine(line: string): Replay | undefined {
   const [, at, spare] = /^(\d+):(\d+)$/.exec(fields.get("FULL") ?? "") ?? [];
   if (fields.has("FULL") && spare === undefined) return undefined;
   const full = spare === undefined ? undefined : ([Number(at), Number(spare)] as const);
-  const more = { fault, openFault, full };
+  const more = { fault, openFault, full, on: fields.has("ON") };
   if (!fields.has("POINT")) return { plan, place: undefined, ...more };
   const points = (fields.get("POINT") ?? "").split("/").map(Number);
   const masks = (fields.get("MASK") ?? "").split("/").map(parseMask);
@@ -937,10 +1044,11 @@ export async function replayLine(line: string, counts: CampaignCounts = newCampa
 }
 
 /** What a line without a crash state is about. */
-async function runAgain({ fault, openFault, full }: Replay, plan: SeedPlan, counts: CampaignCounts): Promise<void> {
+async function runAgain({ fault, openFault, full, on }: Replay, plan: SeedPlan, counts: CampaignCounts): Promise<void> {
   if (fault !== undefined) await faultRun(plan, fault, counts);
   else if (openFault !== undefined) await openRun(plan, (await runWorkload(plan, counts)).run, openFault, counts);
   else if (full !== undefined) await fullRun(plan, full[0], full[1], counts);
+  else if (on) await turnedOn(plan, (await runWorkload(plan, counts)).run, new Random(seedOf(plan.seed, 12)), counts);
   else await exploreRun(plan, { ...closeLimits, states: 16 }, counts);
 }
 

@@ -41,8 +41,11 @@ export const longOperations = [
   "install",
   "staged",
   "stream",
+  "streamCompact",
+  "compactRotate",
   "kill",
   "killAmid",
+  "killAt",
   "cut",
 ] as const;
 export type OperationName = (typeof longOperations)[number];
@@ -101,8 +104,11 @@ const WEIGHTS: Readonly<Record<OperationName, number>> = {
   install: 1,
   staged: 1,
   stream: 1,
+  streamCompact: 1,
+  compactRotate: 2,
   kill: 1,
   killAmid: 1,
+  killAt: 2,
   cut: 1,
 };
 
@@ -166,6 +172,9 @@ interface Plan {
   readonly term: number;
   readonly commit: number;
   readonly snapshot: number;
+  /** Of the HardState: a save that leaves both alone may change commit alone. */
+  readonly stateTerm: number;
+  readonly vote: bigint;
 }
 
 /** One change, made on a FileStorage and on its model alike. */
@@ -214,7 +223,7 @@ export class StorageRun {
   readonly #config: StorageConfig;
   readonly #powerLoss: boolean;
   #steps: Step[] = [];
-  #plans: Plan[] = [{ dummy: 0, last: 0, term: 1, commit: 0, snapshot: 0 }];
+  #plans: Plan[] = [{ dummy: 0, last: 0, term: 1, commit: 0, snapshot: 0, stateTerm: 0, vote: 0n }];
   // Replaced, not cut, when steps are given up: moments taken before keep theirs.
   #states: number[];
   #model = new MemoryStorage();
@@ -270,6 +279,7 @@ export class StorageRun {
       await this.#opened();
       return this.crash(name === "cut");
     }
+    if (name === "killAt") return this.#killAt(random);
     const storage = await this.#opened();
     if (name === "killAmid") {
       this.#call(storage, "concurrent", random);
@@ -277,7 +287,13 @@ export class StorageRun {
       return this.crash(false);
     }
     // All of them have an end before anybody looks at what is left.
-    const ends = await Promise.allSettled(this.#call(storage, name, random));
+    const calls = this.#call(storage, name, random);
+    if (name === "compactRotate") {
+      // The next segment begins while the compaction still removes what it has released.
+      for (let turns = 1 + random.below(3); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      calls.push(...this.#call(storage, "rotate", random));
+    }
+    const ends = await Promise.allSettled(calls);
     const rejected = ends.find((end) => end.status === "rejected");
     if (rejected === undefined) return;
     if (this.#resolved >= this.#never) {
@@ -299,6 +315,41 @@ export class StorageRun {
     await storage.close();
     // Whatever was acknowledged is durable now, commit-only saves too.
     this.#durable = this.#resolved;
+  }
+
+  /** The process dies at some operation on the disk, amid whatever it was doing. */
+  async #killAt(random: Random): Promise<void> {
+    const { disk } = this;
+    const activity = random.pick([
+      "concurrent",
+      "rotate",
+      "snapshot",
+      "compact",
+      "reopen",
+      "stream",
+      "install",
+    ] as const);
+    let left = 1 + random.below(40);
+    let killed: { disk: SimDisk; resolved: number; durable: number; opens: number } | undefined;
+    const take = (): void => {
+      if (--left !== 0) return;
+      killed = { disk: disk.kill(), resolved: this.#resolved, durable: this.#durable, opens: this.#opens };
+    };
+    disk.watchers.push(take);
+    if (this.storage === undefined) this.storage = await this.open();
+    else await this.run({ name: activity, salt: random.bits() });
+    const at = disk.watchers.indexOf(take);
+    if (at >= 0) disk.watchers.splice(at, 1);
+    this.#life++;
+    this.storage = undefined;
+    const next = killed ?? { disk: disk.kill(), resolved: this.#resolved, durable: this.#durable, opens: this.#opens };
+    this.#resolved = next.resolved;
+    this.#durable = next.durable;
+    this.#opens = next.opens;
+    this.#moveTo(next.disk);
+    const storage = await this.open();
+    this.storage = storage;
+    this.resume(storage, false);
   }
 
   /** The process dies, or the power goes; the run goes on with what is recovered, on another disk. */
@@ -348,8 +399,9 @@ export class StorageRun {
     return this.#resolved;
   }
 
-  get called(): number {
-    return this.#called;
+  /** Those of them that a power cut may not take. */
+  get durable(): number {
+    return this.#durable;
   }
 
   #tell(kind: StoryEvent["kind"], what: string): void {
@@ -368,12 +420,7 @@ export class StorageRun {
     const before = [storage.lastIndex(), storage.firstIndex(), storage.initialState().hardState.commit];
     const life = this.#life;
     const calls: Promise<unknown>[] = [];
-    const count = name === "concurrent" ? 2 + random.below(4) : name === "flush" ? 1 + random.below(3) : 1;
-    for (let i = 0; i < count; i++) {
-      const kind =
-        name === "concurrent"
-          ? random.pick(["append", "append", "overwrite", "hardState", "commit", "compact"] as const)
-          : name;
+    for (const kind of stepsOf(name, random)) {
       const step = stepOf(kind, this.#plans.at(-1) as Plan, random, this.#config);
       const place = this.#steps.push(step);
       this.#plans.push(step.after);
@@ -442,7 +489,18 @@ export function misplaced(digest: number, { states, from, to }: RunFacts): strin
   return `recovered ${at} steps, and only ${to} were called`;
 }
 
-function stepOf(name: OperationName, plan: Plan, random: Random, config: StorageConfig): Step {
+/** What an operation calls together. */
+function stepsOf(name: OperationName, random: Random): (OperationName | "compactAll")[] {
+  if (name === "flush") return Array.from({ length: 1 + random.below(3) }, () => "append");
+  // Both wait in one lane, so the compaction comes behind the snapshot however long that streams.
+  if (name === "streamCompact") return ["stream", "compact"];
+  if (name === "compactRotate") return ["compactAll"];
+  if (name !== "concurrent") return [name];
+  const kinds = ["append", "append", "overwrite", "hardState", "commit", "compact", "compactAll", "rotate"] as const;
+  return Array.from({ length: 2 + random.below(4) }, () => random.pick(kinds));
+}
+
+function stepOf(name: OperationName | "compactAll", plan: Plan, random: Random, config: StorageConfig): Step {
   const { dummy, last, commit, snapshot } = plan;
   const segmentBytes = config.options.segmentBytes ?? 4096;
   const lowest = Math.max(dummy, snapshot);
@@ -460,12 +518,12 @@ function stepOf(name: OperationName, plan: Plan, random: Random, config: Storage
   if (name === "hardState") {
     const term = plan.term + (random.chance(0.6) ? 1 : 0);
     const vote = BigInt(random.below(5));
-    const next = { ...plan, term };
+    const next = { ...plan, term, stateTerm: term, vote };
     return saveStep(`vote ${vote} in term ${term}`, { hardState: { term, vote, commit } }, next);
   }
   if ((name === "commit" || name === "commitNow") && commit < last) {
     const to = commit + 1 + random.below(last - commit);
-    const hardState = { term: plan.term, vote: 1n, commit: to };
+    const hardState = { term: plan.stateTerm, vote: plan.vote, commit: to };
     const now = name === "commitNow";
     return saveStep(`commit ${to}`, { hardState, mustSync: now }, { ...plan, commit: to }, !now);
   }
@@ -495,7 +553,15 @@ function stepOf(name: OperationName, plan: Plan, random: Random, config: Storage
     };
     const data = fill(1 + random.below(600), index);
     const hardState = { term: plan.term, vote: 1n, commit: index };
-    const after = { ...plan, dummy: index, last: index, snapshot: index, commit: index };
+    const after = {
+      ...plan,
+      dummy: index,
+      last: index,
+      snapshot: index,
+      commit: index,
+      stateTerm: plan.term,
+      vote: 1n,
+    };
     return {
       what: `install ${index}`,
       soft: false,
@@ -510,8 +576,8 @@ function stepOf(name: OperationName, plan: Plan, random: Random, config: Storage
       },
     };
   }
-  if (name === "compact" && last > dummy) {
-    const index = dummy + 1 + random.below(last - dummy);
+  if ((name === "compact" || name === "compactAll") && last > dummy) {
+    const index = name === "compactAll" ? last : dummy + 1 + random.below(last - dummy);
     return {
       what: `compact ${index}`,
       soft: false,
@@ -534,10 +600,11 @@ function appendStep(what: string, plan: Plan, back: number, count: number, bytes
     data: fill(bytes, first + i + plan.term * 17),
   }));
   const last = first + count - 1;
-  const hardState = random.chance(0.5)
-    ? { term: plan.term, vote: BigInt(random.below(5)), commit: plan.commit }
-    : undefined;
-  return saveStep(`${what} ${first} to ${last}, ${bytes} bytes each`, { entries, hardState }, { ...plan, last });
+  const state = { term: plan.term, vote: BigInt(random.below(5)), commit: plan.commit };
+  const hardState = random.chance(0.5) ? state : undefined;
+  const after =
+    hardState === undefined ? { ...plan, last } : { ...plan, last, stateTerm: state.term, vote: state.vote };
+  return saveStep(`${what} ${first} to ${last}, ${bytes} bytes each`, { entries, hardState }, after);
 }
 
 /** `soft`: the save may change commit alone, and does not ask for a sync. */

@@ -703,9 +703,14 @@ function corrupt(file: string, offset: number, why: string): StableLogError {
   return new StableLogError("ERR_CORRUPT", `open log: ${file} at ${offset}: ${why}`, { file, offset });
 }
 
+const ZERO_BLOCK = new Uint8Array(4096);
+
 /** Offset after the last byte at or beyond `at` that is not zero; `at` when there is none. */
 function lastByte(bytes: Uint8Array, at: number): number {
   let end = bytes.length;
+  const block = ZERO_BLOCK.length;
+  // Most of a new segment is zeros: a block at a time they cost next to nothing.
+  while (end - at >= block && Buffer.compare(bytes.subarray(end - block, end), ZERO_BLOCK) === 0) end -= block;
   while (end > at && bytes[end - 1] === 0) end--;
   return end;
 }

@@ -25,11 +25,20 @@ describe("short workloads", () => {
     expect(new Set(lists.join().split(","))).toEqual(new Set(shortOperations));
   });
 
+  it("every crash state of every workload of up to two operations holds, and of every recovery of them", async () => {
+    for (const sync of ["inline", "worker"] as const) {
+      const counts = newCampaignCounts();
+      expect(await runShortWorkloads(2, counts, { sync })).toBe(110);
+      expect(counts.distinct).toBeGreaterThan(8000);
+      expect(counts.nestedPoints).toBeGreaterThan(5000);
+    }
+  }, 240_000);
+
   it("every crash state of every workload of up to three operations holds", async () => {
     const counts = newCampaignCounts();
-    expect(await runShortWorkloads(3, counts)).toBe(1110);
+    const limits = { states: 16, nestedShare: 0.02 };
+    expect(await runShortWorkloads(3, counts, { limits })).toBe(1110);
     expect(counts.distinct).toBeGreaterThan(15_000);
-    expect(counts.nestedPoints).toBeGreaterThan(5000);
     console.log(`1110 workloads, ${counts.states} crash states, ${counts.distinct} of them distinct`);
   }, 240_000);
 });

@@ -1,0 +1,86 @@
+// `stablelog crash` from outside: what it counts, what it answers to lines and times that make no sense, what it draws. That it
+// finds bugs is shown by test/crash/planted-bugs.long.ts.
+
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { json, stablelog } from "./run-cli.js";
+
+let home: string;
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), "stablelog-crash-"));
+});
+afterAll(() => rm(home, { recursive: true, force: true }));
+
+interface Summary {
+  readonly ok: boolean;
+  readonly seeds: number;
+  readonly states: number;
+  readonly distinct: number;
+  readonly faults: number;
+  readonly ms: number;
+}
+
+describe.concurrent("stablelog crash", () => {
+  test("--seeds counts what it explored, the same each time", async () => {
+    const [first, second] = await Promise.all([
+      stablelog("crash", "--seeds", "20..26", "--json"),
+      stablelog("crash", "--seeds", "20..26", "--json"),
+    ]);
+    expect([first.code, first.stderr]).toEqual([0, ""]);
+    const { ms: _a, ...one } = json<Summary & Record<string, unknown>>(first);
+    const { ms: _b, ...other } = json<Summary & Record<string, unknown>>(second);
+    for (const rate of ["statesPerSecond", "distinctPerSecond"]) one[rate] = other[rate];
+    expect(one).toEqual(other);
+    expect(one).toMatchObject({ ok: true, seeds: 6 });
+    expect(one.distinct).toBeGreaterThan(50);
+  });
+
+  test("prints a summary for people, without --json", async () => {
+    const { code, stdout } = await stablelog("crash", "--short", "1");
+    expect(code).toBe(0);
+    for (const word of ["crash states", "distinct", "verdicts", "rare paths", "ok: everything"]) {
+      expect(stdout).toContain(word);
+    }
+  });
+
+  test("--budget ends it", async () => {
+    const { code, stdout } = await stablelog("crash", "--budget", "300ms", "--json");
+    expect(code).toBe(0);
+    expect((JSON.parse(stdout) as Summary).states).toBeGreaterThan(0);
+  });
+
+  test("--model fixes the kind of crash", async () => {
+    const outcome = await stablelog("crash", "--seeds", "4", "--model", "kill", "--json");
+    expect(json<Summary>(outcome)).toMatchObject({ ok: true, seeds: 4 });
+  });
+
+  test("--replay runs a line again, --timeline draws it", async () => {
+    const file = join(home, "crash.html");
+    const line = "SEED=3 MODEL=posix OPS=append,large,append POINT=11 MASK=10";
+    const { code, stdout, stderr } = await stablelog("crash", "--replay", line, "--timeline", file);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toContain("ok: ");
+    const page = await readFile(file, "utf8");
+    expect(page).toContain("<svg");
+    expect(page).toContain(line.replaceAll(">", "&gt;"));
+  });
+
+  test.each([
+    [["--seeds", "0"], "--seeds must be"],
+    [["--seeds", "9..3"], "--seeds must be"],
+    [["--budget", "soon"], "--budget must be a time"],
+    [["--model", "ntfs"], "--model must be one of posix, ext4, prefix, kill"],
+    [["--short", "9"], "--short must be an integer from 1 to 4"],
+    [["--replay", "nonsense"], "no line of a crash"],
+    [["--replay", "SEED=1 POINT=99999 MASK=-"], "moments"],
+    [["--replay", "SEED=1", "--timeline", "x.html"], "no crash to draw"],
+    [["--timeline", "x.html"], "--timeline goes with --replay"],
+    [["extra"], "unexpected argument"],
+  ])("%j ends with exit code 2 and says why", async (args, why) => {
+    const { code, stdout, stderr } = await stablelog("crash", ...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(why);
+  });
+});
