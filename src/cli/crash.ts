@@ -6,6 +6,7 @@ import fse from "fs-extra";
 import { nowMs } from "../base/clock.js";
 import { type CrashModel, crashModels } from "../testing/crash-point.js";
 import { drawTimeline } from "../testing/crash-timeline.js";
+import { mutate } from "../testing/mutations.js";
 import {
   type CampaignCounts,
   CampaignFailure,
@@ -29,6 +30,7 @@ export const crash: Command = {
     "Usage: stablelog crash [--seeds N | --seeds FROM..TO] [--budget TIME] [--model MODEL] [--json]",
     "       stablelog crash --short LENGTH [--budget TIME] [--json]",
     "       stablelog crash --sweep [--json]",
+    "       stablelog crash --mutations N [--seeds FIRST] [--budget TIME] [--json]",
     "       stablelog crash --replay LINE [--timeline FILE]",
     "",
     "Runs workloads on a simulated disk that knows what was synced, builds what a crash may leave at every moment, opens",
@@ -41,6 +43,7 @@ export const crash: Command = {
     `  --model MODEL    ${crashModels.join(", ")}; drawn by each seed if not given`,
     "  --short LENGTH   every workload of up to LENGTH (1 to 4) operations, exhaustively",
     "  --sweep          every operation of a run fails, with every error, once and for good",
+    "  --mutations N    N pieces of random damage, to whole logs and to every decoder",
     "  --replay LINE    runs the line again that a failure has printed",
     "  --timeline FILE  with --replay: draws the crash, operation by operation, into this HTML file",
     "  --json           one JSON object on stdout, and nothing else there",
@@ -66,6 +69,7 @@ async function run(args: readonly string[]): Promise<number> {
     model: { type: "string" },
     short: { type: "string" },
     sweep: { type: "boolean" },
+    mutations: { type: "string" },
     replay: { type: "string" },
     timeline: { type: "string" },
     json: { type: "boolean" },
@@ -76,6 +80,15 @@ async function run(args: readonly string[]): Promise<number> {
   const seeds = seedsOf(values.seeds);
   const short = integerOption("short", values.short, 1, 4);
   const sweep = values.sweep === true;
+  const mutations = integerOption("mutations", values.mutations, 1, MAX_SEEDS);
+  if (mutations !== undefined) {
+    return damageAll(
+      seeds?.from ?? 1,
+      mutations,
+      budgetOf(values.budget) ?? Number.POSITIVE_INFINITY,
+      values.json === true,
+    );
+  }
   const bounded = seeds !== undefined || short !== undefined || sweep;
   const plan: Plan = {
     seeds,
@@ -139,6 +152,37 @@ async function explore(plan: Plan): Promise<number> {
   return failure === undefined ? EXIT.ok : EXIT.failed;
 }
 
+/** Mutations alone, in millions. */
+async function damageAll(seed: number, mutations: number, budgetMs: number, json: boolean): Promise<number> {
+  const bar = new ProgressBar(json ? 0 : mutations);
+  const report = await mutate({
+    seed,
+    mutations,
+    budgetMs,
+    now: nowMs,
+    onProgress: ({ done, ms }) => {
+      if (!json) bar.draw(done, `${count(done / Math.max(0.001, ms / 1000))}/s`);
+    },
+  });
+  bar.clear();
+  const { done, ms, counts, failures, slowest } = report;
+  if (json) {
+    await print(toJson({ ok: failures.length === 0, seed, ...report }, 2));
+    return failures.length === 0 ? EXIT.ok : EXIT.failed;
+  }
+  const verdicts = Object.entries(counts).map(([name, times]) => `${name} ${count(times)}`);
+  const rows: [string, string][] = [
+    ["mutations", `${count(done)}, ${count(done / Math.max(0.001, ms / 1000))} a second`],
+    ["verdicts", verdicts.join(", ")],
+    ["slowest", `${duration(slowest.ms)}, number ${count(slowest.mutation)}`],
+    ["time", duration(ms)],
+  ];
+  for (const line of pairs(rows)) await print(line);
+  for (const line of failures) await print(`${paint("red", "failed")}: ${line}`);
+  if (failures.length === 0) await print(`${paint("green", "ok")}: the same data, or a word for what is damaged`);
+  return failures.length === 0 ? EXIT.ok : EXIT.failed;
+}
+
 async function phases(plan: Plan, counts: CampaignCounts, tick: (what: string) => boolean): Promise<void> {
   const all = plan.seeds === undefined && plan.short === undefined && !plan.sweep;
   const length = plan.short ?? (all ? 2 : 0);
@@ -169,6 +213,7 @@ function summary(counts: CampaignCounts, ms: number, failure: CampaignFailure | 
     points: counts.points,
     nestedPoints: counts.nestedPoints,
     faults: counts.faults,
+    damages: counts.damages,
     verdicts: Object.fromEntries(counts.verdicts),
     probes: Object.fromEntries(probes.map((probe) => [probe, counts.probes.get(probe) ?? 0])),
     ms: Math.round(ms),
@@ -186,6 +231,7 @@ async function show(counts: CampaignCounts, ms: number, failure: CampaignFailure
     ["distinct", `${count(counts.distinct)}, ${count(counts.distinct / seconds)} a second`],
     ["moments", `${count(counts.points)} of runs, ${count(counts.nestedPoints)} within recoveries`],
     ["failing calls", `${count(counts.faults)} runs`],
+    ["damage", `${count(counts.damages)} logs`],
     ["verdicts", list(counts.verdicts)],
     ["rare paths", list(counts.probes)],
     ["never taken", never.length === 0 ? "none" : never.join(", ")],

@@ -174,6 +174,13 @@ export class FileStorage implements WritableStorage {
       // Before the log writes: a refusal leaves every byte as it was.
       inspect: (view, logId) => {
         mark = decodeMark(view.mark);
+        const { term, commit } = getHardState(viewOf(view.state), 0);
+        if (!isCount(term) || !isCount(commit) || commit > view.last) {
+          throw new StableLogError(
+            "ERR_CORRUPT",
+            `read HardState: term ${term}, commit ${commit}, last index ${view.last}`,
+          );
+        }
         const [newest] = mark.snapshots;
         if (newest !== undefined) inspectSnapshot(checked.disk, dir, logId, newest);
       },

@@ -203,7 +203,7 @@ function checkHead(
           offset: 16,
         });
       }
-      const found = decodeMetadata(head.subarray(HEAD_BYTES, HEAD_BYTES + viewOf(head).getUint32(12, true)));
+      const found = metadataIn(head, name);
       if (found.index !== metadata.index || found.term !== metadata.term) {
         throw corrupt(name, HEAD_BYTES, `it is the snapshot of index ${found.index}, term ${found.term}`);
       }
@@ -211,6 +211,16 @@ function checkHead(
     }
   }
   throw corrupt(name, 0, `its head is damaged (${expected.length} bytes expected)`);
+}
+
+function metadataIn(head: Uint8Array, name: string): SnapshotMetadata {
+  try {
+    return decodeMetadata(head.subarray(HEAD_BYTES, HEAD_BYTES + viewOf(head).getUint32(12, true)));
+  } catch (error) {
+    if (error instanceof StableLogError)
+      throw corrupt(name, HEAD_BYTES, "its metadata is not of the form that was written");
+    throw error;
+  }
 }
 
 /** A snapshot file, open for reading; every byte handed out was checked. */
@@ -231,10 +241,15 @@ class SnapshotReader {
     this.#crc = crc;
   }
 
+  /** Where the end record begins. */
+  endAt(): number {
+    return this.#file.size() - END_BYTES;
+  }
+
   /** Bytes of data, by the end record; the data itself is not looked at. */
   totalBytes(): number {
     const end = new Uint8Array(END_BYTES);
-    const at = this.#file.size() - END_BYTES;
+    const at = this.endAt();
     if (at < this.#at) throw corrupt(this.#name, Math.max(0, at), "it is cut short");
     this.#read(end, at);
     if (viewOf(end).getUint32(0, true) !== END_MARK) throw corrupt(this.#name, at, "it has no end record");
@@ -355,7 +370,8 @@ export function loadSnapshot(
     const data = new Uint8Array(total);
     let at = 0;
     for (let head = reader.nextHead(); head !== undefined; head = reader.nextHead()) {
-      if (at + head.bytes > total) throw corrupt(snapshotName(metadata), 0, "it holds more than its end says");
+      if (at + head.bytes > total)
+        throw corrupt(snapshotName(metadata), reader.endAt(), "it holds more than its end says");
       data.set(reader.chunkNow(head), at);
       at += head.bytes;
     }

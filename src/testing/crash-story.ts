@@ -47,8 +47,11 @@ const LEFT: Readonly<Record<number, StoryAtom["left"]>> = {
 
 /** What a mask means, atom by atom. */
 export function storyAtoms(point: CrashPoint, mask: Mask): StoryAtom[] {
+  const newest = point.newest();
   return point.atoms.map(({ kind, inode, key, stamps }, at) => {
     const choice = mask[at] ?? 0;
-    return { kind, path: point.pathOf(inode), key, stamps, left: LEFT[choice] ?? choice };
+    // A kill counts bytes; elsewhere the last choice is the last value, however many there were.
+    const left = point.model === "kill" ? choice : choice === newest[at] ? stamps.length : (LEFT[choice] ?? choice);
+    return { kind, path: point.pathOf(inode), key, stamps, left };
   });
 }

@@ -25,6 +25,7 @@ import {
   watchMoments,
 } from "./explore.js";
 import { type DiskOperation, diskOperations, type FaultRule } from "./fault-plan.js";
+import { damageLog } from "./mutations.js";
 import { Random, seedOf } from "./random.js";
 import { SimDisk } from "./sim-disk.js";
 import { join53 } from "./sim-tree.js";
@@ -112,15 +113,17 @@ export function planOf(seed: number, model?: CrashModel): SeedPlan {
 
 export interface CampaignCounts extends ExploreCounts {
   seeds: number;
-  /** Runs with a failing call. */
+  /** Runs with a failing call, or with a disk that filled up. */
   faults: number;
+  /** Damaged logs. */
+  damages: number;
   /** What recovery said, and how often: clean, tear, created, ambiguous. */
   readonly verdicts: Map<string, number>;
   readonly probes: Map<Probe, number>;
 }
 
 export function newCampaignCounts(): CampaignCounts {
-  return { ...newCounts(), seeds: 0, faults: 0, verdicts: new Map(), probes: new Map() };
+  return { ...newCounts(), seeds: 0, faults: 0, damages: 0, verdicts: new Map(), probes: new Map() };
 }
 
 /** Something that must hold did not. */
@@ -321,7 +324,9 @@ async function checkDeeply(
  * early is locked out; whoever gets in finds all of it.
  */
 async function raceWithClose(disk: SimDisk, config: StorageConfig, digest: number, random: Random): Promise<void> {
-  const slow = disk.kill({ latency: (_operation, own) => own.below(4), trace: false });
+  // Between looking at the names and having the lock there may be much time.
+  const latency = (operation: DiskOperation, own: Random): number => own.below(operation === "lock" ? 200 : 4);
+  const slow = disk.kill({ latency, trace: false });
   const holder = await open(slow, config, { create: false });
   if (stateDigest(holder) !== digest) throw new WorkloadError(`killed after a save: ${stateText(holder)}`);
   const index = holder.lastIndex() + 1;
@@ -381,8 +386,13 @@ function newDisk(plan: SeedPlan, trace: boolean): SimDisk {
     sectorBytes: plan.sectorBytes,
     model: plan.model,
     trace,
-    latency: plan.latency ? (_operation, random) => random.below(3) : undefined,
+    latency: plan.latency ? drawLatency : undefined,
   });
+}
+
+/** Mostly about the same; now and then one operation takes as long as ten others, and everything overtakes it. */
+function drawLatency(_operation: DiskOperation, random: Random): number {
+  return random.chance(0.08) ? random.below(40) : random.below(3);
 }
 
 /** Runs a workload to its end and takes its moments. */
@@ -688,12 +698,23 @@ async function fullRun(plan: SeedPlan, at: number, spare: number, counts: Campai
  * @throws CampaignFailure.
  */
 async function turnedOn(plan: SeedPlan, run: StorageRun, random: Random, counts: CampaignCounts): Promise<void> {
-  const disk = run.disk.kill({ model: "posix", trace: false });
   const config = { ...plan.config, options: { ...plan.config.options, sync: "inline" as const } };
   try {
+    // Killed while it changes files: what is finished is synced behind the saves, and that takes a while.
+    let left = random.below(40);
+    let killed: { disk: SimDisk; facts: RunFacts } | undefined;
+    const take = (): void => {
+      if (left-- === 0) killed = { disk: run.disk.kill({ model: "posix", trace: false }), facts: run.facts() };
+    };
+    run.disk.watchers.push(take);
+    await run.run({ name: "rotate", salt: 1 });
+    await run.run({ name: "rotate", salt: 2 });
+    run.disk.watchers.splice(run.disk.watchers.indexOf(take), 1);
+    killed ??= { disk: run.disk.kill({ model: "posix", trace: false }), facts: run.facts() };
+    const { disk, facts } = killed;
     const storage = await open(disk, config, { create: false });
-    const steps = judge(storage, run.facts());
-    const { states } = run.facts();
+    const steps = judge(storage, facts);
+    const { states } = facts;
     const point = disk.crashPoint();
     for (const mask of point.masks(6, random)) {
       const after = await openAfterCrash(disk.imageOf(point, mask, undefined, { trace: false }), config, counts);
@@ -770,6 +791,8 @@ export interface SeedOptions {
   readonly model?: CrashModel | undefined;
   /** Rounds of failing calls, a seed; default 1 for two seeds of five, 0 for the others. */
   readonly faults?: number | undefined;
+  /** The share of seeds that damage bytes, too; default 0.2. */
+  readonly damage?: number | undefined;
 }
 
 /** The share of seeds that are looked at closely; the others cover ground. */
@@ -796,7 +819,28 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
     await openRun(plan, run.run, { ...drawFault(openTally, random), times: "once" }, counts);
     await fullRun(plan, random.below(plan.operations.length), random.pick([0, 0, 600, 3000, 9000]), counts);
   }
+  if (random.chance(options.damage ?? 0.2)) await damageSome(plan, counts);
   counts.seeds++;
+}
+
+/** Pieces of damage for one seed of five. */
+const DAMAGES = 40;
+
+/**
+ * Damages small logs, and holds what they say to what they held.
+ * @throws CampaignFailure.
+ */
+async function damageSome(plan: SeedPlan, counts: CampaignCounts, first = 0, last = DAMAGES): Promise<void> {
+  for (let n = first; n < last; n++) {
+    const { what, verdict, wrong } = await damageLog(plan.seed, n);
+    counts.damages++;
+    count(counts.verdicts, verdict);
+    if (wrong === undefined) continue;
+    throw new CampaignFailure(
+      lineOf({ ...plan, operations: [] }, undefined, `DAMAGE=${n}`),
+      new Error(`${what}: ${wrong}`),
+    );
+  }
 }
 
 /** About what an open() asks of the disk. */
@@ -912,6 +956,8 @@ interface Replay {
   readonly full: readonly [number, number] | undefined;
   /** A log without syncs is opened with them. */
   readonly on: boolean;
+  /** The number of a piece of damage. */
+  readonly damage: number | undefined;
 }
 
 /** Reads a line of a CampaignFailure; undefined when it is none. */
@@ -944,13 +990,17 @@ export function parseLine(line: string): Replay | undefined {
   const [, at, spare] = /^(\d+):(\d+)$/.exec(fields.get("FULL") ?? "") ?? [];
   if (fields.has("FULL") && spare === undefined) return undefined;
   const full = spare === undefined ? undefined : ([Number(at), Number(spare)] as const);
-  const more = { fault, openFault, full, on: fields.has("ON") };
+  const more = { fault, openFault, full, on: fields.has("ON"), damage: damageOf(fields.get("DAMAGE")) };
   if (!fields.has("POINT")) return { plan, place: undefined, ...more };
   const points = (fields.get("POINT") ?? "").split("/").map(Number);
   const masks = (fields.get("MASK") ?? "").split("/").map(parseMask);
   if (points.some((point) => !Number.isSafeInteger(point)) || masks.length !== points.length) return undefined;
   if (!masks.every((mask) => mask !== undefined)) return undefined;
   return { plan, place: { points, masks }, ...more };
+}
+
+function damageOf(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
 /** One crash state again. Gives what it fails with, undefined when it holds, and its story. */
@@ -1044,8 +1094,13 @@ export async function replayLine(line: string, counts: CampaignCounts = newCampa
 }
 
 /** What a line without a crash state is about. */
-async function runAgain({ fault, openFault, full, on }: Replay, plan: SeedPlan, counts: CampaignCounts): Promise<void> {
-  if (fault !== undefined) await faultRun(plan, fault, counts);
+async function runAgain(
+  { fault, openFault, full, on, damage }: Replay,
+  plan: SeedPlan,
+  counts: CampaignCounts,
+): Promise<void> {
+  if (damage !== undefined) await damageSome(plan, counts, damage, damage + 1);
+  else if (fault !== undefined) await faultRun(plan, fault, counts);
   else if (openFault !== undefined) await openRun(plan, (await runWorkload(plan, counts)).run, openFault, counts);
   else if (full !== undefined) await fullRun(plan, full[0], full[1], counts);
   else if (on) await turnedOn(plan, (await runWorkload(plan, counts)).run, new Random(seedOf(plan.seed, 12)), counts);
@@ -1061,7 +1116,8 @@ const SHRINK_RUNS = 200;
  */
 export async function shrink(failure: CampaignFailure): Promise<CampaignFailure> {
   const replay = parseLine(failure.line);
-  if (replay === undefined) return failure;
+  // A piece of damage is as small as it gets.
+  if (replay === undefined || replay.damage !== undefined) return failure;
   const counts = newCampaignCounts();
   let { plan } = replay;
   let found = failure;

@@ -287,10 +287,12 @@ export class StorageRun {
       return this.crash(false);
     }
     // All of them have an end before anybody looks at what is left.
-    const calls = this.#call(storage, name, random);
+    // One segment is still being finished, the next one begins, and everything before is released.
+    const calls = name === "compactRotate" ? this.#call(storage, "rotate", random) : [];
+    await Promise.allSettled(calls);
+    calls.push(...this.#call(storage, name, random));
     if (name === "compactRotate") {
-      // The next segment begins while the compaction still removes what it has released.
-      for (let turns = 1 + random.below(3); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      for (let turns = random.below(12); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
       calls.push(...this.#call(storage, "rotate", random));
     }
     const ends = await Promise.allSettled(calls);

@@ -182,7 +182,12 @@ export class LogView {
   }
 }
 
-/** Notes the tags of the `count` records in [at, end); false when they do not fill it. */
+/** Notes the tags of the `count` records in [at, end); false when they do not fill it, or a tag is no number of ours. */
 function addTags(view: DataView, at: number, end: number, first: number, count: number, index: SegmentIndex): boolean {
-  return walkRecords(view, at, end, first, count, (record, tag) => index.addTag(record, tag));
+  let sound = true;
+  const filled = walkRecords(view, at, end, first, count, (record, tag) => {
+    if (Number.isSafeInteger(tag)) index.addTag(record, tag);
+    else sound = false;
+  });
+  return filled && sound;
 }

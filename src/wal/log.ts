@@ -262,7 +262,7 @@ export class Log<T> implements GroupSink {
     }
     const recovered = await new Recovery(disk, dir, recoveryOptions, nowMs).run(names);
     checkOwner(dir, metadata, recovered.state.metadata);
-    options.inspect?.(recovered.view, recovered.state.logId);
+    inspect(options, recovered);
     recovered.syncMs.push(...createMs);
     const stateFile = new StateFile(disk, await disk.open(joinPath(dir, STATE_NAME), "write"), recovered.state);
     const log = new Log(dir, options, lock, recovered, stateFile, report(recovered, created, nowMs() - started));
@@ -290,7 +290,7 @@ export class Log<T> implements GroupSink {
           await options.disk.list(dir),
         );
         checkOwner(dir, options.metadata, recovered.state.metadata);
-        options.inspect?.(recovered.view, recovered.state.logId);
+        inspect(options, recovered);
         return new Log(dir, options, undefined, recovered, undefined, report(recovered, false, nowMs() - started));
       } catch (error) {
         const code = errnoOf(error);
@@ -839,7 +839,10 @@ export class Log<T> implements GroupSink {
   /** The tag of record `index`, the dummy's included; dummyIndex <= index <= last. */
   tag(index: number): number {
     if (index === this.view.dummyIndex) return this.view.dummyTag;
-    return this.#indexOf(this.#segmentOf(index)).tag(index);
+    const segment = this.#segmentOf(index);
+    const tag = this.#indexOf(segment).tag(index);
+    if (Number.isNaN(tag)) throw damaged(segment, 0, "place");
+    return tag;
   }
 
   /**
@@ -906,7 +909,8 @@ export class Log<T> implements GroupSink {
       if ((live[middle] as LogSegment).from <= index) low = middle + 1;
       else high = middle;
     }
-    assert(low > 0, `no segment holds record ${index}`);
+    // Links and indexes are checked when they are read; one that was forged with a good checksum shows here.
+    if (low === 0) throw damaged(this.#segments[0] as LogSegment, 0, "place");
     return low - 1;
   }
 
@@ -968,7 +972,9 @@ export class Log<T> implements GroupSink {
       try {
         const bytes = new Uint8Array(file.size());
         const read = file.read(bytes, 0, bytes.length, 0);
-        return SegmentIndex.decode(bytes.subarray(0, read), segment);
+        const index = SegmentIndex.decode(bytes.subarray(0, read), segment);
+        // One that does not reach back to the segment's first record is no index of it, whatever its checksum says.
+        return index !== undefined && index.placeCount > 0 && index.firstOf(0) <= segment.from ? index : undefined;
       } finally {
         file.close().catch(() => {});
       }
@@ -1018,7 +1024,7 @@ export class Log<T> implements GroupSink {
     const end = Math.min(hi, live[position + 1]?.from ?? hi);
     const table = this.#indexOf(segment);
     let place = table.find(lo);
-    assert(place >= 0, `record ${lo} has no place in ${segment.name}`);
+    if (place < 0) throw damaged(segment, 0, "place");
     const start = table.offsetOf(place);
     let after = place + 1;
     const limit = start + READ_CHUNK_BYTES;
@@ -1103,7 +1109,9 @@ export class Log<T> implements GroupSink {
       if (dataAt + dataBytes > end) throw damaged(segment, offset, "length");
       if (index >= lo) {
         const data = dataBytes === 0 ? EMPTY : new Uint8Array(buffer, byteOffset + dataAt, dataBytes);
-        const record = materialize(index, recordTag(view, p), recordKind(view, p), data);
+        const tag = recordTag(view, p);
+        if (!Number.isSafeInteger(tag)) throw damaged(segment, offset, "place");
+        const record = materialize(index, tag, recordKind(view, p), data);
         if (accept !== undefined && !accept(record)) return index;
         out.push(record);
       }
@@ -1248,8 +1256,13 @@ async function listOrMake(disk: Disk, dir: string, options: RecoveryOptions): Pr
  * first one clean and lost, and the next open's sync must have something to write.
  */
 async function renewName(disk: Disk, path: string): Promise<void> {
-  const aside = `${path}.new`;
   try {
+    let aside = `${path}.new`;
+    // Nobody else's directory may be taken for ours.
+    for (let tries = 0; (await disk.stat(aside)) !== undefined; tries++) {
+      if (tries === 8) return;
+      aside += ".new";
+    }
     await disk.rename(path, aside);
     await disk.rename(aside, path);
   } catch {
@@ -1278,6 +1291,17 @@ function newLogId(disk: Disk): Uint8Array {
   const logId = new Uint8Array(16);
   disk.entropy(logId);
   return logId;
+}
+
+/** Has the owner look at what was recovered; what it says of the log's own bytes gets the place where they stand. */
+function inspect<T>({ inspect: look }: LogOptions<T>, { view, state, segments }: Recovered): void {
+  try {
+    look?.(view, state.logId);
+  } catch (error) {
+    if (!(error instanceof StableLogError) || error.code !== "ERR_CORRUPT" || error.file !== undefined) throw error;
+    const file = segments.at(-1)?.name ?? STATE_NAME;
+    throw new StableLogError("ERR_CORRUPT", `open log: ${file}: ${error.message}`, { file, offset: 0, cause: error });
+  }
 }
 
 function checkOwner(dir: string, wanted: Uint8Array | undefined, found: Uint8Array): void {

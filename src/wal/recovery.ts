@@ -28,6 +28,7 @@ import {
   frameBytesAt,
   oneBitFromValid,
   readPart,
+  recordTag,
   segmentIdentity,
 } from "./frame.js";
 import { isOldestNeeded, type LogSegment, LogView, NO_RECORDS, newSegment } from "./log-view.js";
@@ -198,11 +199,12 @@ interface Link {
   readonly durable: number;
 }
 
-function readLink(bytes: Uint8Array): Link {
+/** @throws ERR_CORRUPT for a link of segment `name` with a number that no log has; its checksum holds, so somebody made it. */
+function readLink(bytes: Uint8Array, name: string): Link {
   const view = viewOf(bytes);
   const at = f.HEADER_BYTES;
   const from = getU64(view, at + f.L_PREV_FROM);
-  return {
+  const link = {
     previous: getU64(view, at + f.L_PREV_GENERATION),
     previousEnd: getU64(view, at + f.L_PREV_END),
     previousSequence: getU64(view, at + f.L_PREV_SEQUENCE),
@@ -215,6 +217,8 @@ function readLink(bytes: Uint8Array): Link {
     sequence: getU64(view, f.H_SEQUENCE),
     durable: getU64(view, f.H_DURABLE),
   };
+  if (Object.values({ ...link, previousFrom: from }).every(Number.isSafeInteger)) return link;
+  throw corrupt(name, f.HEADER_BYTES, "its link holds a number beyond 2^53");
 }
 
 function isRefusal(decision: SegmentDecision): decision is Extract<SegmentDecision, `ERR_${string}`> {
@@ -351,6 +355,7 @@ export class Recovery {
         // One begun earlier that STATE does not name either was superseded: run() finds that nothing links to it.
         begun ??= generation;
       } else if (decision === "unbegun") {
+        await this.#expectUnbegun(generation, state.logId);
         if (head.verdict === "torn") torn = { name: segmentName(generation), head };
         remove.push(segmentName(generation));
       } else {
@@ -370,6 +375,29 @@ export class Recovery {
     const decision = decideSegment({ place: "named", head: head.verdict, needed: true });
     if (decision !== "begun") throw this.#refusal(decision, name, head);
     return state.newest;
+  }
+
+  /**
+   * A segment that no STATE names yet holds at most the group it was begun with, and nothing in it says that any of it was
+   * durable. One that says so was named, and whatever tells otherwise is damaged, as its head is.
+   * @throws ERR_CORRUPT.
+   */
+  async #expectUnbegun(generation: number, logId: Uint8Array): Promise<void> {
+    const name = segmentName(generation);
+    const bytes = await this.#read(name);
+    const view = viewOf(bytes);
+    const { identity } = headExpectation(logId, generation);
+    const end = lastByte(bytes, 0);
+    let lowest = Number.POSITIVE_INFINITY;
+    for (let at = 0; at + f.HEADER_BYTES <= end; at += 8) {
+      if (view.getUint16(at + f.H_MAGIC, true) !== f.MAGIC) continue;
+      const expected = { identity, kind: f.KIND_FRAME, offset: at, sequence: undefined, chain: undefined };
+      if (checkHeader(bytes, view, at, expected) !== "valid") continue;
+      lowest = Math.min(lowest, getU64(view, at + f.H_SEQUENCE));
+      if (getU64(view, at + f.H_DURABLE) >= lowest) {
+        throw corrupt(name, 0, `its head is damaged, and the frame at ${at} says that it was durable`);
+      }
+    }
   }
 
   /**
@@ -482,7 +510,7 @@ export class Recovery {
     const expected = headExpectation(state.logId, generation);
     const headVerdict = checkFrame(bytes, data, 0, expected);
     if (headVerdict !== "valid") throw corrupt(name, 0, `its head frame is damaged (${headVerdict})`);
-    const link = readLink(bytes);
+    const link = readLink(bytes, name);
     const mark = state.watermark?.generation === generation ? state.watermark : undefined;
     const headVouched = state.newest === generation;
 
@@ -577,7 +605,7 @@ export class Recovery {
         return kept;
       };
       carry = {
-        ...collectCarried(bytes, data, carried, carriedSegment.from, base, view.dummyIndex),
+        ...collectCarried(bytes, data, carried, carriedSegment.from, base, view.dummyIndex, name),
         from: segment.end,
         inPlace,
       };
@@ -673,7 +701,7 @@ export class Recovery {
       }
       // Begun while its predecessor was not known to be synced: a log with sync off, killed before anybody did it.
       if (this.#earns && link.durable < link.previousSequence) await this.#syncFile(name);
-      const older = readLink(head.bytes);
+      const older = readLink(head.bytes, name);
       const segment = newSegment(logId, generation, older.capacity, older.last, older.previous);
       segment.from = link.previousFrom;
       segment.end = link.previousEnd;
@@ -746,6 +774,7 @@ function collectCarried(
   from: number,
   base: number,
   dummyIndex: number,
+  name: string,
 ): Omit<CarriedTail, "from" | "inPlace"> {
   const part = emptyPart();
   let recordsAt: number[] = [];
@@ -765,14 +794,18 @@ function collectCarried(
     let block = 0;
     for (let i = 0; i < part.count; i++) {
       if (part.blocks > 0 && p >= blockEnd) {
-        const recordBytes = view.getUint32(part.directoryAt + block * f.DIRECTORY_BYTES, true);
+        const entry = part.directoryAt + block * f.DIRECTORY_BYTES;
+        if (block >= part.blocks) throw corrupt(name, at, "its blocks hold fewer records than it says");
         if (block > 0) p = Math.ceil(blockEnd / 8) * 8;
         p += f.BLOCK_BYTES;
-        blockEnd = p + recordBytes;
+        blockEnd = p + view.getUint32(entry, true);
         block++;
       }
+      const dataAt = p + f.RECORD_BYTES;
+      const dataEnd = dataAt <= part.recordsEnd ? dataAt + view.getUint32(p + f.R_DATA_BYTES, true) : dataAt;
+      if (dataEnd > part.recordsEnd) throw corrupt(name, at, "its records are longer than it is");
       recordsAt.push(p);
-      p += f.RECORD_BYTES + view.getUint32(p + f.R_DATA_BYTES, true);
+      p = dataEnd;
     }
   }
   // What the tail compacts away itself is not written again.
@@ -781,7 +814,10 @@ function collectCarried(
     from = dummyIndex + 1;
   }
   let dataBytes = 0;
-  for (const at of recordsAt) dataBytes += view.getUint32(at + f.R_DATA_BYTES, true);
+  for (const at of recordsAt) {
+    dataBytes += view.getUint32(at + f.R_DATA_BYTES, true);
+    if (!Number.isSafeInteger(recordTag(view, at))) throw corrupt(name, at, "a record's tag is beyond 2^53");
+  }
   const cut = from !== NO_RECORDS;
   return { bytes, view, recordsAt, first: cut ? from : base + 1, dataBytes, cut, base: cut ? from - 1 : base };
 }

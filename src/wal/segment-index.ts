@@ -4,7 +4,6 @@
 //
 // A "place" is eight bytes a frame or block, not a record: at most 8 bytes an entry, far less when saves carry many.
 
-import { assert } from "../base/assert.js";
 import { getU64, putU64, viewOf } from "../base/bytes.js";
 import { crc32 } from "../base/crc32.js";
 import * as f from "./format.js";
@@ -113,8 +112,8 @@ export class SegmentIndex {
       if ((runs[2 * middle] as number) <= index) low = middle + 1;
       else high = middle;
     }
-    assert(low > 0, `no tag for record ${index}`);
-    return runs[2 * low - 1] as number;
+    // NaN before the first record: no number of ours, so whoever asks can tell that a forged link led here.
+    return low === 0 ? Number.NaN : (runs[2 * low - 1] as number);
   }
 
   /** Gives back the memory that growth left over; the segment gets no more records. */
@@ -170,7 +169,23 @@ export class SegmentIndex {
     for (let i = 0; i < runs; i++, at += f.INDEX_RUN_BYTES) {
       index.#runs.push(index.#base + view.getUint32(at, true), getU64(view, at + 4));
     }
-    return index;
+    return index.#isSound(binding.end) ? index : undefined;
+  }
+
+  /** Do the tables hold to their invariant? Checksums hold for whoever knows how to make them. */
+  #isSound(end: number): boolean {
+    if (!Number.isSafeInteger(this.#base)) return false;
+    for (let i = 0; i < this.#placeCount; i++) {
+      const before = i === 0 ? -1 : this.offsetOf(i - 1);
+      if (this.offsetOf(i) <= before || this.offsetOf(i) >= end) return false;
+      if (i > 0 && this.firstOf(i) <= this.firstOf(i - 1)) return false;
+    }
+    const runs = this.#runs;
+    for (let i = 0; i < runs.length; i += 2) {
+      if (i > 0 && (runs[i] as number) <= (runs[i - 2] as number)) return false;
+      if (!Number.isSafeInteger(runs[i + 1])) return false;
+    }
+    return this.#placeCount === 0 || (runs.length > 0 && runs[0] === this.firstOf(0));
   }
 }
 

@@ -10,7 +10,7 @@ import { flip, segmentIdentity } from "../../src/wal/frame.js";
 import { type IndexBinding, SegmentIndex } from "../../src/wal/segment-index.js";
 import { LOG_ID } from "./helpers.js";
 
-const binding: IndexBinding = { identity: segmentIdentity(LOG_ID, 5), end: 8192, sequence: 77, chain: 0xfeedface };
+const binding: IndexBinding = { identity: segmentIdentity(LOG_ID, 5), end: 1 << 20, sequence: 77, chain: 0xfeedface };
 
 /** One frame's worth of places, as log-view.ts adds them. */
 interface Save {
