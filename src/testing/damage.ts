@@ -474,12 +474,15 @@ interface Bench {
   files: Files;
   /** How many files are open. */
   handles: number;
-  /** The largest file or buffer that was asked for. */
+  /** The largest file or buffer that was asked for, and how many times a file was opened. */
   asked: number;
+  opens: number;
 }
 
 /** The disk is full from here on: no small log needs a file or a buffer of this size, whatever its damage says. */
 const MOST_BYTES = 8 * 1024 * 1024;
+/** Nor does anybody open its few files so often: who does goes round in a circle. */
+const MOST_OPENS = 10_000;
 
 // Benches of a specimen's files: most of a damaged directory is a copy of the whole one, and open() changes nothing when it
 // refuses, so that the same disk serves one damage after the other. `whole` is only ever cloned.
@@ -499,18 +502,19 @@ async function benchOf(files: Files, like: Files): Promise<Bench> {
   for (const [name, bytes] of files) {
     if (before.get(name) !== bytes) await put(disk, name, bytes, before.has(name) ? "write" : "create");
   }
-  bench.files = files;
+  Object.assign(bench, { files, asked: 0, opens: 0 });
   return bench;
 }
 
 function watch(disk: MemoryDisk, files: Files): Bench {
-  const bench: Bench = { disk, files, handles: 0, asked: 0 };
+  const bench: Bench = { disk, files, handles: 0, asked: 0, opens: 0 };
   const expectRoom = (bytes: number): void => {
     bench.asked = Math.max(bench.asked, bytes);
     if (bytes > MOST_BYTES) throw systemError("ENOSPC", "write");
   };
   const counted = (file: DiskFile, writable: boolean): DiskFile => {
     bench.handles++;
+    if (++bench.opens > MOST_OPENS) throw systemError("EMFILE", "open");
     const close = file.close.bind(file);
     file.close = () => {
       bench.handles--;
@@ -538,7 +542,8 @@ function watch(disk: MemoryDisk, files: Files): Bench {
 }
 
 async function diskOf(files: Files): Promise<MemoryDisk> {
-  const disk = new MemoryDisk();
+  // Of another seed than any log is grown with: one that was made anew here has another identity.
+  const disk = new MemoryDisk({ seed: 0x5eed });
   await disk.mkdir(DIR);
   for (const [name, bytes] of files) await put(disk, name, bytes, "create");
   return disk;
@@ -575,6 +580,8 @@ export interface Verdict {
 export interface JudgeOptions {
   /** Opens to look only, and holds that nothing is written. */
   readonly readOnly?: boolean | undefined;
+  /** Lets open() make a log where it finds none, as by default; it must not find none where there was one. */
+  readonly create?: boolean | undefined;
   /** Opens a second time what was opened, and holds that it holds the same. */
   readonly again?: boolean | undefined;
 }
@@ -633,12 +640,13 @@ class Scene {
     const { disk } = bench;
     const readOnly = options.readOnly === true;
     const open = async (): Promise<FileStorage> => {
-      const opened = FileStorage.open(DIR, { ...OPTIONS, disk, readOnly, create: false });
+      const opened = FileStorage.open(DIR, { ...OPTIONS, disk, readOnly, create: options.create === true });
       await opened.catch(() => {});
       if (bench.asked > MOST_BYTES) {
         await opened.then((each) => each.close()).catch(() => {});
         throw new Wrong(`open() asked for ${bench.asked} bytes`);
       }
+      if (bench.opens > MOST_OPENS) throw new Wrong("open() goes round in a circle");
       return opened;
     };
     let storage: FileStorage;

@@ -798,7 +798,7 @@ class Workshop {
     const which = random.below(this.#specimens.length);
     const specimen = this.#specimens[which] as Specimen;
     const damage = drawDamage(random, specimen, this.#strangers[which] as Specimen);
-    const { kind, why } = await judge(specimen, [damage], { again: random.chance(0.2) });
+    const { kind, why } = await judge(specimen, [damage], { again: random.chance(0.2), create: true });
     const what = `${specimen.name}: ${describeDamage(damage)}`;
     return { verdict: `log ${kind}`, wrong: kind === "wrong" ? why : undefined, what };
   }

@@ -2,7 +2,6 @@
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { AssertionError } from "../../src/base/assert.js";
 import { viewOf } from "../../src/base/bytes.js";
 import { crc32 } from "../../src/base/crc32.js";
 import * as f from "../../src/wal/format.js";
@@ -159,8 +158,8 @@ describe("SegmentIndex", () => {
   });
 
   it("has no tag for what it does not hold", () => {
-    expect(() => new SegmentIndex().tag(1)).toThrow(AssertionError);
-    expect(() => fill(3).tag(99)).toThrow("no tag for record 99");
+    expect(new SegmentIndex().tag(1)).toBeNaN();
+    expect(fill(3).tag(99)).toBeNaN();
     expect(new SegmentIndex().find(1)).toBe(-1);
   });
 });
