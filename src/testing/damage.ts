@@ -799,7 +799,7 @@ class Scene {
     }
     // Who only looks is shown what is known to be durable.
     const durable = readOnly
-      ? history.findLast((past) => past.sequence >= this.#sure() && isState(past.contents))
+      ? history.findLast((past) => past.sequence >= this.#sure(true) && isState(past.contents))
       : undefined;
     if (durable !== undefined) return { contents: durable.contents, lost: durable.contents !== contents };
     const earlier = this.#lostTo();
@@ -825,9 +825,9 @@ class Scene {
 
   /**
    * The sequence up to which something vouches that the log was durable: a slot of STATE or the header of a frame, byte for
-   * byte as it was.
+   * byte as it was. Who only looks takes no word from a frame that is damaged behind its header.
    */
-  #sure(): number {
+  #sure(looking = false): number {
     const frames = this.#newestFrames();
     const head = frames[0];
     let sure = 0;
@@ -837,7 +837,8 @@ class Scene {
       if (kind === "identity" && generation === head?.generation && this.#intact(extent, f.I_METADATA)) {
         sure = Math.max(sure, head.sequence);
       }
-      if (frames.includes(extent) && this.#intact(extent, f.HEADER_BYTES)) sure = Math.max(sure, durable);
+      const whole = !looking || !this.#hurt.includes(extent);
+      if (frames.includes(extent) && whole && this.#intact(extent, f.HEADER_BYTES)) sure = Math.max(sure, durable);
     }
     return sure;
   }

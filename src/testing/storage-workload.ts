@@ -282,7 +282,7 @@ export class StorageRun {
     if (name === "killAt") return this.#killAt(random);
     const storage = await this.#opened();
     if (name === "killAmid") {
-      this.#call(storage, "concurrent", random);
+      void Promise.allSettled(this.#call(storage, "concurrent", random));
       for (let turns = random.below(4); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
       return this.crash(false);
     }

@@ -765,13 +765,13 @@ const recovering: readonly PlantedBug[] = [
       },
       {
         file: "wal/recovery.js",
-        text: `p += f.RECORD_BYTES + view.getUint32(p + f.R_DATA_BYTES, true);
+        text: `recordsAt.push(p);
+            p = dataEnd;
+        }`,
+        replacement: `recordsAt.push(p);
+            p = dataEnd;
         }
-    }`,
-        replacement: `p += f.RECORD_BYTES + view.getUint32(p + f.R_DATA_BYTES, true);
-        }
-        recordsAt.push(...suffix);
-    }`,
+        recordsAt.push(...suffix);`,
       },
     ],
   },
@@ -1189,7 +1189,7 @@ const sharing: readonly PlantedBug[] = [
   },
 ];
 
-export const plantedBugs: readonly PlantedBug[] = [
+const all: readonly PlantedBug[] = [
   ...acknowledging,
   ...naming,
   ...failing,
@@ -1200,3 +1200,22 @@ export const plantedBugs: readonly PlantedBug[] = [
   ...compacting,
   ...sharing,
 ];
+
+/**
+ * Those that other tests find and `stablelog crash` does not: a short write is FileDisk's own affair (test/real/limits.test.ts);
+ * the others need damage of one exact kind (a block of an older segment whose index stands, a frame with good checksums in
+ * the place of another, an older segment cut: test/damage/exhaustive.test.ts), or a removal that meets a rotation under a
+ * worker's slow sync.
+ */
+const foundElsewhere: ReadonlySet<string> = new Set([
+  "short-write-ignored",
+  "block-salt-left-out",
+  "chain-unchecked",
+  "offset-unchecked",
+  "cold-block-unchecked",
+  "segment-length-unchecked",
+  "released-before-successor-is-named",
+]);
+
+/** The bugs that `stablelog crash` must find. */
+export const plantedBugs: readonly PlantedBug[] = all.filter(({ name }) => !foundElsewhere.has(name));
