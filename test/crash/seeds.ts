@@ -23,7 +23,9 @@ export function exploreSeeds(from: number, to: number): void {
     });
 
     it("every rare path was taken", () => {
-      expect(probes.filter((probe) => !counts.probes.has(probe))).toEqual([]);
+      // A power cut that leaves a frame one bit from whole comes once in some ten thousand states; test/recovery/damage.test.ts
+      // makes one.
+      expect(probes.filter((probe) => probe !== "ambiguous tail" && !counts.probes.has(probe))).toEqual([]);
     });
   });
 }

@@ -457,6 +457,40 @@ describe("every frame", () => {
       }
     }
   });
+
+  it("judge() sees one in the place of another that begins with the same entry, also where only a read gets there", async () => {
+    const save = (term: number): Step => {
+      const entries = [1, 2].map((index) => ({ term, index, type: 0 as const, data: new Uint8Array(30).fill(term) }));
+      return (storage) => storage.save({ entries, hardState: { term, vote: 1n, commit: 0 } });
+    };
+    const rewrites = [[save(1)], [save(2)], [save(3)]];
+    const more: Step = (storage) =>
+      storage.save({ entries: [{ term: 3, index: 3, type: 0, data: new Uint8Array(5) }] });
+    const { closed, history } = await growLog([...rewrites, "reopen", [more]]);
+    const on = await specimenOf("rewritten", closed, history);
+    const [first, ...others] = framesOf(on, segmentName(1)).filter(({ kind }) => kind === "frame") as [
+      Extent,
+      ...Extent[],
+    ];
+    const last = others.at(-1) as Extent;
+    expect(others.length).toBe(2);
+    for (const from of [first, others[0] as Extent]) {
+      const bytes = (on.files.get(from.file) as Uint8Array).slice(from.from, from.to);
+      expect(bytes.length).toBe(last.to - last.from);
+      const damage: Damage = {
+        kind: "misdirect",
+        from: from.file,
+        fromOffset: from.from,
+        bytes,
+        file: last.file,
+        offset: last.from,
+      };
+      const { kind, error } = await judge(on, [damage]);
+      // The first error is that of the read, which knows neither the sequence nor the chain of what it looks for.
+      expect([kind, error?.code, error?.offset]).toEqual(["reported", "ERR_CORRUPT", last.from]);
+      expect(error?.message).toMatch(/^read /);
+    }
+  });
 });
 
 describe("judge()", () => {
