@@ -8,7 +8,17 @@ import { confState, Plan, snapshotData, type Task } from "./plan.js";
 
 const task = JSON.parse(process.argv[2] ?? "") as Task;
 const { dir, options, script, round } = task;
-const say = (line: string): void => void writeSync(1, `${line}\n`);
+/** A full pipe says EAGAIN until the parent has read from it. */
+const say = (line: string): void => {
+  const bytes = Buffer.from(`${line}\n`);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(1, bytes, at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    }
+  }
+};
 let storage: FileStorage | undefined;
 
 function bounds(of: FileStorage): string {

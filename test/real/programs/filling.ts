@@ -1,13 +1,23 @@
 // A child that saves by plan on a disk that is too small. It saves until it is refused, tries a snapshot, reads everything
 // back, opens the log again while the disk is full, takes the ballast away, and goes on with the very save that was refused.
 
-import { rmSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { FileStorage, StableLogError } from "stablelog";
 import { confState, Plan, type PlannedSave, type Task } from "./plan.js";
 
 const task = JSON.parse(process.argv[2] ?? "") as Task & { readonly ballast: string; readonly hold: boolean };
 const { dir, options, script, round } = task;
-const say = (line: string): void => void writeSync(1, `${line}\n`);
+/** A full pipe says EAGAIN until the parent has read from it. */
+const say = (line: string): void => {
+  const bytes = Buffer.from(`${line}\n`);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(1, bytes, at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    }
+  }
+};
 
 function bounds(of: FileStorage): string {
   const { term, vote, commit } = of.initialState().hardState;
@@ -45,6 +55,17 @@ function readAll(): number {
   return storage.entries(storage.firstIndex(), storage.lastIndex() + 1).length;
 }
 
+/** Takes the room that a close gives back, to the last block. */
+function topUp(): void {
+  const fd = openSync(task.ballast, "a");
+  try {
+    for (;;) writeSync(fd, Buffer.alloc(1024, 1));
+  } catch (error) {
+    say(`topped up ${(error as { code?: string }).code}`);
+  }
+  closeSync(fd);
+}
+
 await saveOn("save", Number.POSITIVE_INFINITY);
 // Full: the process is killed here, or goes on.
 if (task.hold) await new Promise((resolve) => process.stdin.on("data", resolve));
@@ -58,6 +79,7 @@ if (!poisoned) {
 say(`read ${readAll()} of ${storage.lastIndex() + 1 - storage.firstIndex()}`);
 const before = bounds(storage);
 await storage.close();
+topUp();
 storage = await FileStorage.open(dir, options);
 say(`reopened ${bounds(storage) === before || poisoned}`);
 // A poisoned log may hold the save that was refused, so the plan ends here.

@@ -6,7 +6,17 @@ import { Worker } from "node:worker_threads";
 import { FileStorage } from "stablelog";
 import type { Task } from "./plan.js";
 
-const say = (line: string): void => void writeSync(1, `${line}\n`);
+/** A full pipe says EAGAIN until the parent has read from it. */
+const say = (line: string): void => {
+  const bytes = Buffer.from(`${line}\n`);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(1, bytes, at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+    }
+  }
+};
 const argument = process.argv[2] ?? "";
 const { dir, options } = JSON.parse(argument) as Task;
 const worker = new Worker(new URL("./saver.js", import.meta.url), { argv: [argument] });
