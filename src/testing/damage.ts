@@ -798,10 +798,15 @@ class Scene {
       return same ? { contents, lost: false } : { contents: earlier, lost: true };
     }
     // Who only looks is shown what is known to be durable.
-    const durable = readOnly
-      ? history.findLast((past) => past.sequence >= this.#sure(true) && isState(past.contents))
+    const [newest = 0] = this.#generations();
+    const whole = this.#frames(newest);
+    const broken = whole.findIndex((frame) => this.#hurt.includes(frame));
+    // It takes no word from what stands behind the first damage.
+    const sure = readOnly ? this.#sure(newest, broken < 0 ? whole : whole.slice(0, broken)) : 0;
+    const shown = readOnly
+      ? history.findLast((past, i) => isState(past.contents) && (history[i + 1]?.sequence ?? Number.MAX_VALUE) > sure)
       : undefined;
-    if (durable !== undefined) return { contents: durable.contents, lost: durable.contents !== contents };
+    if (shown !== undefined) return { contents: shown.contents, lost: shown.contents !== contents };
     const earlier = this.#lostTo();
     const found = `entries ${first} to ${last} and ${textOf(hardState)}`;
     if (earlier === undefined) throw new Wrong(`other data: ${found}; nothing may be lost here`);
@@ -809,36 +814,51 @@ class Scene {
     return { contents: earlier, lost: true };
   }
 
-  /** The frames of the newest segment, its head first. */
-  #newestFrames(): Extent[] {
-    const { layout } = this.#specimen;
-    const newest = newestSegmentOf(layout);
-    return layout.filter(({ file, kind }) => file === newest && (kind === "head" || kind === "frame"));
+  /** The generations of the segments, newest first. */
+  #generations(): number[] {
+    const heads = this.#specimen.layout.filter(({ kind }) => kind === "head");
+    return heads.map(({ generation }) => generation).reverse();
+  }
+
+  /** The frames of a segment, its head first. */
+  #frames(of: number): Extent[] {
+    return this.#specimen.layout.filter(
+      ({ generation, kind }) => generation === of && (kind === "head" || kind === "frame"),
+    );
   }
 
   /** The state that this damage may throw the log back to; undefined when it may not. */
   #lostTo(): Contents | undefined {
-    const broken = this.#newestFrames().find((frame) => this.#hurt.includes(frame) && this.#differs(frame, false));
-    if (broken === undefined || broken.sequence <= this.#sure() || this.#flippedBits(broken) < 2) return undefined;
-    return this.#specimen.history.findLast(({ sequence }) => sequence < broken.sequence)?.contents;
+    const { history, layout } = this.#specimen;
+    let lost: Contents | undefined;
+    for (const generation of this.#generations()) {
+      const frames = this.#frames(generation);
+      const broken = frames.find((frame) => this.#hurt.includes(frame) && this.#differs(frame, false));
+      if (broken === undefined) return lost;
+      if (broken.sequence <= this.#sure(generation, frames)) return undefined;
+      // Nothing in a segment that STATE does not name yet was ever acknowledged: a crash may have left its head as it likes.
+      const named = layout.some((each) => each.kind === "identity" && each.generation >= generation);
+      if ((named || broken.kind !== "head") && this.#flippedBits(broken) < 2) return undefined;
+      lost = history.findLast(({ sequence }) => sequence < broken.sequence)?.contents;
+      // With its head a segment is gone, and the one before it is the newest.
+      if (broken.kind !== "head") return lost;
+    }
+    return lost;
   }
 
   /**
-   * The sequence up to which something vouches that the log was durable: a slot of STATE or the header of a frame, byte for
-   * byte as it was. Who only looks takes no word from a frame that is damaged behind its header.
+   * The sequence up to which something vouches that the log was durable, if `generation` is the newest segment: a slot of
+   * STATE or the header of one of its frames, byte for byte as it was.
    */
-  #sure(looking = false): number {
-    const frames = this.#newestFrames();
-    const head = frames[0];
+  #sure(generation: number, frames: readonly Extent[]): number {
     let sure = 0;
     for (const extent of this.#specimen.layout) {
-      const { kind, generation, sequence, durable } = extent;
+      const { kind, sequence, durable } = extent;
       if (kind === "watermark" && this.#intact(extent, f.WATERMARK_BYTES)) sure = Math.max(sure, sequence);
-      if (kind === "identity" && generation === head?.generation && this.#intact(extent, f.I_METADATA)) {
-        sure = Math.max(sure, head.sequence);
+      if (kind === "identity" && extent.generation >= generation && this.#intact(extent, f.I_METADATA)) {
+        sure = Math.max(sure, extent.generation > generation ? Number.MAX_VALUE : (frames[0]?.sequence ?? 0));
       }
-      const whole = !looking || !this.#hurt.includes(extent);
-      if (frames.includes(extent) && whole && this.#intact(extent, f.HEADER_BYTES)) sure = Math.max(sure, durable);
+      if (frames.includes(extent) && this.#intact(extent, f.HEADER_BYTES)) sure = Math.max(sure, durable);
     }
     return sure;
   }

@@ -111,6 +111,13 @@ const largeSaves: readonly (readonly Step[])[] = [
   [save([...run(9, 2, 3, 8999), ...run(11, 2, 4, 17)], hard(4, 8))],
 ];
 
+/** Those in an older segment, where nothing but a read or verify() looks at them. */
+const agedSaves: readonly (readonly Step[] | "reopen")[] = [
+  ...largeSaves,
+  "reopen",
+  [save(run(13, 2, 5, 40), hard(5, 9))],
+];
+
 /**
  * The logs that mutations are made of, and those that test/damage goes through exhaustively. By how they ended: closed;
  * killed; "behind", killed between a group's sync and the watermark that tells of it; "powerless", after a power cut that
@@ -123,6 +130,7 @@ export async function growSpecimens(seed = 1): Promise<Specimen[]> {
     ["group", oneSegment(17, 4), 4096],
     ["many", manySegments, 4096],
     ["large", largeSaves, 45056],
+    ["aged", agedSaves, 45056],
   ] as const) {
     const { closed, moments, history } = await growLog(bursts, { seed, segmentBytes });
     const killed = new Map(moments.at(-1));

@@ -217,8 +217,14 @@ function readLink(bytes: Uint8Array, name: string): Link {
     sequence: getU64(view, f.H_SEQUENCE),
     durable: getU64(view, f.H_DURABLE),
   };
-  if (Object.values({ ...link, previousFrom: from }).every(Number.isSafeInteger)) return link;
-  throw corrupt(name, f.HEADER_BYTES, "its link holds a number beyond 2^53");
+  if (!Object.values({ ...link, previousFrom: from }).every(Number.isSafeInteger)) {
+    throw corrupt(name, f.HEADER_BYTES, "its link holds a number beyond 2^53");
+  }
+  // Whoever follows links must get to an end.
+  if (link.previous >= getU64(view, f.H_GENERATION)) {
+    throw corrupt(name, f.HEADER_BYTES, `its link leads to ${segmentName(link.previous)}, which is no earlier one`);
+  }
+  return link;
 }
 
 function isRefusal(decision: SegmentDecision): decision is Extract<SegmentDecision, `ERR_${string}`> {
@@ -356,13 +362,13 @@ export class Recovery {
         begun ??= generation;
       } else if (decision === "unbegun") {
         await this.#expectUnbegun(generation, state.logId);
-        if (head.verdict === "torn") torn = { name: segmentName(generation), head };
+        torn = { name: segmentName(generation), head };
         remove.push(segmentName(generation));
       } else {
         throw this.#refusal(decision, segmentName(generation), head);
       }
     }
-    // A torn slot beside torn heads alone comes from no crash: the slot was being written when the head that it names was
+    // A torn slot beside heads that are torn or zero comes from no crash: the slot was being written when the head that it names was
     // synced already, and that segment stays until a slot is whole again.
     if (begun === undefined && torn !== undefined && state.otherUnreadable) {
       throw this.#refusal("ERR_CORRUPT", torn.name, torn.head);
@@ -393,8 +399,10 @@ export class Recovery {
       if (view.getUint16(at + f.H_MAGIC, true) !== f.MAGIC) continue;
       const expected = { identity, kind: f.KIND_FRAME, offset: at, sequence: undefined, chain: undefined };
       if (checkHeader(bytes, view, at, expected) !== "valid") continue;
-      lowest = Math.min(lowest, getU64(view, at + f.H_SEQUENCE));
-      if (getU64(view, at + f.H_DURABLE) >= lowest) {
+      const sequence = getU64(view, at + f.H_SEQUENCE);
+      lowest = Math.min(lowest, sequence);
+      // In the group that a segment begins with, the head at least stands between a frame and what was durable.
+      if (getU64(view, at + f.H_DURABLE) >= Math.min(lowest, sequence - 1)) {
         throw corrupt(name, 0, `its head is damaged, and the frame at ${at} says that it was durable`);
       }
     }

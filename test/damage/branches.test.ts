@@ -81,6 +81,45 @@ describe("open()", () => {
     expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, 0]);
   });
 
+  it("refuses a segment with a torn head whose one frame left says that the one before it was durable", async () => {
+    const on = await powerless([save(1, [1])], [save(2, [1])], [save(3, [1])]);
+    const file = newestSegmentOf(on.layout);
+    const last = on.layout.filter(({ kind }) => kind === "frame").at(-1);
+    const head: Damage = { kind: "garbage", file, from: 0, to: last?.from ?? 0, seed: 4 };
+    const lost: Damage = {
+      kind: "zero",
+      file: "STATE",
+      from: namingSlot(on),
+      to: namingSlot(on) + f.IDENTITY_SLOT_BYTES,
+    };
+    const { kind, error } = await judge(on, [head, lost]);
+    expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, 0]);
+  });
+
+  // Fails until #expectUnbegun() asks oneBitFromValid() as well: take the `.fails` away then.
+  it.fails("refuses a segment that STATE does not name when its head is one bit from valid", async () => {
+    const on = await powerless([save(1, [1])]);
+    const file = newestSegmentOf(on.layout);
+    const head: Damage = { kind: "flip", file, bits: [393] };
+    const lost: Damage = {
+      kind: "zero",
+      file: "STATE",
+      from: namingSlot(on),
+      to: namingSlot(on) + f.IDENTITY_SLOT_BYTES,
+    };
+    const { kind, error } = await judge(on, [head, lost]);
+    expect([kind, error?.file, error?.offset]).toEqual(["refused", file, 0]);
+  });
+
+  it("refuses a zero head beside a slot of STATE that cannot be read and may have named it", async () => {
+    const on = await powerless([save(1, [1])]);
+    const file = newestSegmentOf(on.layout);
+    const head: Damage = { kind: "zero", file, from: 0, to: 4096 };
+    const slot: Damage = { kind: "flip", file: "STATE", bits: [8 * (namingSlot(on) + f.I_NEWEST)] };
+    const { kind, error } = await judge(on, [head, slot]);
+    expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, 0]);
+  });
+
   it("refuses a carried tail whose blocks hold fewer records than it says", async () => {
     const on = await powerless([save(1, [1])], [save(2, [1, 1, 1], 9000)]);
     const [frame] = framesFor(on.files, on.layout, newestSegmentOf(on.layout)).slice(-1) as [ForgedFrame];

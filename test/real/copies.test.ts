@@ -58,6 +58,7 @@ describe("a running log", () => {
       // Looked at when all is heard that the child has said: what a copy holds may be ahead of that while it runs.
       const { lines } = await child.kill();
       const verdicts = new Map<string, number>();
+      const ledger = new Ledger();
       let saves = 0;
       for (const [turn, copy] of copies.entries()) {
         const what = `${sync}, copy ${turn}`;
@@ -65,7 +66,7 @@ describe("a running log", () => {
         try {
           const storage = await FileStorage.open(copy, { create: false, segmentBytes });
           try {
-            saves = Math.max(saves, new Ledger().resemble(storage, task, lines, what));
+            saves = Math.max(saves, ledger.resemble(storage, task, lines, what));
           } finally {
             await storage.close();
           }
@@ -95,9 +96,10 @@ describe("a running log", () => {
     const looks: FileStorage[] = [];
     while (looks.length < LOOKS) looks.push(await FileStorage.open(dir, { readOnly: true }));
     const { lines } = await child.kill();
+    const ledger = new Ledger();
     let before = 0;
     for (const [turn, storage] of looks.entries()) {
-      const count = new Ledger().resemble(storage, task, lines, `look ${turn}`);
+      const count = ledger.resemble(storage, task, lines, `look ${turn}`);
       await storage.close();
       expect(count, `look ${turn}: nothing that was shown is taken back`).toBeGreaterThanOrEqual(before);
       before = count;

@@ -53,6 +53,10 @@ export class Child {
     });
   }
 
+  get gone(): boolean {
+    return this.#gone;
+  }
+
   get stderr(): string {
     return this.#stderr;
   }

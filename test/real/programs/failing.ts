@@ -2,23 +2,12 @@
 // each. What poisons nothing is called again. What poisons the log is followed to its end: another save, the reads, the
 // close; then the log is opened again and takes a save.
 
-import { writeSync } from "node:fs";
 import { FileStorage, StableLogError } from "stablelog";
 import { confState, Plan, snapshotData, type Task } from "./plan.js";
+import { say } from "./say.js";
 
 const task = JSON.parse(process.argv[2] ?? "") as Task;
 const { dir, options, script, round } = task;
-/** A full pipe says EAGAIN until the parent has read from it. */
-const say = (line: string): void => {
-  const bytes = Buffer.from(`${line}\n`);
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-    }
-  }
-};
 let storage: FileStorage | undefined;
 
 function bounds(of: FileStorage): string {

@@ -4,20 +4,10 @@
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { FileStorage, StableLogError } from "stablelog";
 import { confState, Plan, type PlannedSave, type Task } from "./plan.js";
+import { say } from "./say.js";
 
 const task = JSON.parse(process.argv[2] ?? "") as Task & { readonly ballast: string; readonly hold: boolean };
 const { dir, options, script, round } = task;
-/** A full pipe says EAGAIN until the parent has read from it. */
-const say = (line: string): void => {
-  const bytes = Buffer.from(`${line}\n`);
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-    }
-  }
-};
 
 function bounds(of: FileStorage): string {
   const { term, vote, commit } = of.initialState().hardState;

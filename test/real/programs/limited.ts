@@ -1,23 +1,13 @@
 // A child under a limit of the system: of the size of a file, or of open files. It does what is within the limit, then what
 // is not, then what is within it again, and says what became of each.
 
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { FileStorage, StableLogError } from "stablelog";
 import { confState, Plan, type PlannedSave, snapshotData, type Task } from "./plan.js";
+import { say } from "./say.js";
 
 const task = JSON.parse(process.argv[2] ?? "") as Task & { readonly limit: "file size" | "open files" };
 const { dir, options, script, round } = task;
-/** A full pipe says EAGAIN until the parent has read from it. */
-const say = (line: string): void => {
-  const bytes = Buffer.from(`${line}\n`);
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-    }
-  }
-};
 
 const storage = await FileStorage.open(dir, options);
 const { term, vote, commit } = storage.initialState().hardState;

@@ -8,8 +8,8 @@ import type { ConfState, Entry, HardState, Snapshot } from "stablelog";
 /** What a plan follows from. */
 export interface Script {
   readonly seed: number;
-  /** "large": one save in five carries an entry of up to 3 MiB, so that kills strike within a write. */
-  readonly sizes: "small" | "large";
+  /** "large": one save in five carries an entry of up to 3 MB, so that kills strike within a write. "huge": 24 MB each. */
+  readonly sizes: "small" | "large" | "huge";
   /** One save in so many installs a received snapshot, which resets the log; 0 for none. */
   readonly installs: number;
 }
@@ -67,8 +67,44 @@ function pattern(size: number, ...words: number[]): Uint8Array {
 
 /** The data of the snapshot at `index`, whoever makes it. */
 export function snapshotData({ seed, sizes }: Script, index: number, term: number): Uint8Array {
-  const size = sizes === "large" && index % 3 === 0 ? 1_500_000 : 1 + ((index * 53) % 3000);
+  const size = sizes === "large" && index % 3 === 0 ? 600_000 : 1 + ((index * 53) % 3000);
   return pattern(size, seed, 7, index, term);
+}
+
+/** Bytes that are made when somebody asks for them: a test walks over far more saves than it compares. */
+class Lazy {
+  readonly #make: () => Uint8Array;
+  #made: Uint8Array | undefined;
+
+  constructor(make: () => Uint8Array) {
+    this.#make = make;
+  }
+
+  get data(): Uint8Array {
+    this.#made ??= this.#make();
+    return this.#made;
+  }
+}
+
+class PlannedEntry extends Lazy implements Entry {
+  readonly type = 0;
+  readonly term: number;
+  readonly index: number;
+
+  constructor(term: number, index: number, make: () => Uint8Array) {
+    super(make);
+    this.term = term;
+    this.index = index;
+  }
+}
+
+class PlannedSnapshot extends Lazy implements Snapshot {
+  readonly metadata: Snapshot["metadata"];
+
+  constructor(index: number, term: number, make: () => Uint8Array) {
+    super(make);
+    this.metadata = { index, term, confState };
+  }
 }
 
 /** The saves of one round, in the order of their calls. */
@@ -102,8 +138,7 @@ export class Plan {
     let snapshot: Snapshot | undefined;
     if (installs > 0 && dice(2) % installs === 0) {
       const index = this.#last + 1 + (dice(3) % 5);
-      const data = snapshotData(this.#script, index, this.#round);
-      snapshot = { metadata: { index, term: this.#round, confState }, data };
+      snapshot = new PlannedSnapshot(index, this.#round, () => snapshotData(this.#script, index, this.#round));
       this.#last = index;
       this.#floor = index + 1;
     }
@@ -126,6 +161,8 @@ export class Plan {
     const dice = mix(seed, this.#round, serial, 1000 + index);
     let size = dice % 17 === 0 ? 0 : (dice >>> 8) % 700;
     if (sizes === "large" && dice % 10 === 0) size = 200_000 + (dice % 2_800_000);
-    return { term: this.#round, index, type: 0, data: pattern(size, seed, this.#round, serial, index) };
+    if (sizes === "huge") size = 24_000_000;
+    const term = this.#round;
+    return new PlannedEntry(term, index, () => pattern(size, seed, term, serial, index));
   }
 }

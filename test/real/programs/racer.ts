@@ -1,20 +1,9 @@
 // A child that opens and closes logs when it is told to, and says whether it got them.
 
-import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { FileDisk, FileStorage, StableLogError } from "stablelog";
+import { say } from "./say.js";
 
-/** A full pipe says EAGAIN until the parent has read from it. */
-const say = (line: string): void => {
-  const bytes = Buffer.from(`${line}\n`);
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-    }
-  }
-};
 const { lockMode } = JSON.parse(process.argv[2] ?? "") as { readonly lockMode: "auto" | "file" };
 const disk = new FileDisk({ lockMode });
 let storage: FileStorage | undefined;

@@ -2,23 +2,12 @@
 // its standard output what it is about to do and what was acknowledged, each in a line that is written before anything else
 // happens, so that a test knows after a kill what must be there and what may be. Runs as the main program or as a worker.
 
-import { writeSync } from "node:fs";
 import { FileStorage, StableLogError } from "stablelog";
 import { confState, Plan, snapshotData, type Task } from "./plan.js";
+import { say } from "./say.js";
 
 const task = JSON.parse(process.argv[2] ?? "") as Task;
 const { dir, options, script, round } = task;
-/** A full pipe says EAGAIN until the parent has read from it. */
-const say = (line: string): void => {
-  const bytes = Buffer.from(`${line}\n`);
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += writeSync(1, bytes, at);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
-    }
-  }
-};
 
 function bounds(storage: FileStorage): string {
   const { term, vote, commit } = storage.initialState().hardState;
