@@ -286,15 +286,28 @@ export class StorageRun {
       for (let turns = random.below(4); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
       return this.crash(false);
     }
-    // All of them have an end before anybody looks at what is left.
-    // One segment is still being finished, the next one begins, and everything before is released.
-    const calls = name === "compactRotate" ? this.#call(storage, "rotate", random) : [];
-    await Promise.allSettled(calls);
-    calls.push(...this.#call(storage, name, random));
+    const calls: Promise<unknown>[] = [];
     if (name === "compactRotate") {
-      for (let turns = random.below(12); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      // One segment is still being finished, the next one begins, and everything before is released. A caller who has heard of
+      // a rejection calls nothing behind it: what the log holds then is not what the later step was drawn for.
+      let rejected = false;
+      const heard = (): void => {
+        rejected = true;
+      };
       calls.push(...this.#call(storage, "rotate", random));
+      await Promise.all(calls).catch(heard);
+      if (!rejected) {
+        calls.push(...this.#call(storage, name, random));
+        for (const call of calls) call.catch(heard);
+        for (let turns = random.below(12); turns > 0 && !rejected; turns--) {
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+      if (!rejected) calls.push(...this.#call(storage, "rotate", random));
+    } else {
+      calls.push(...this.#call(storage, name, random));
     }
+    // All of them have an end before anybody looks at what is left.
     const ends = await Promise.allSettled(calls);
     const rejected = ends.find((end) => end.status === "rejected");
     if (rejected === undefined) return;
@@ -315,8 +328,8 @@ export class StorageRun {
     // Closed it is, whatever close() has to say.
     this.storage = undefined;
     await storage.close();
-    // Whatever was acknowledged is durable now, commit-only saves too.
-    this.#durable = this.#resolved;
+    // Whatever was acknowledged is durable now, commit-only saves too; a poisoned log is closed without a sync.
+    if (storage.stats().state === "closed") this.#durable = this.#resolved;
   }
 
   /** The process dies at some operation on the disk, amid whatever it was doing. */
@@ -521,7 +534,9 @@ function stepOf(name: OperationName | "compactAll", plan: Plan, random: Random, 
     const term = plan.term + (random.chance(0.6) ? 1 : 0);
     const vote = BigInt(random.below(5));
     const next = { ...plan, term, stateTerm: term, vote };
-    return saveStep(`vote ${vote} in term ${term}`, { hardState: { term, vote, commit } }, next);
+    // Term and vote as they were: raft's MustSync does not ask for a sync.
+    const soft = term === plan.stateTerm && vote === plan.vote;
+    return saveStep(`vote ${vote} in term ${term}`, { hardState: { term, vote, commit } }, next, soft);
   }
   if ((name === "commit" || name === "commitNow") && commit < last) {
     const to = commit + 1 + random.below(last - commit);
@@ -609,7 +624,7 @@ function appendStep(what: string, plan: Plan, back: number, count: number, bytes
   return saveStep(`${what} ${first} to ${last}, ${bytes} bytes each`, { entries, hardState }, after);
 }
 
-/** `soft`: the save may change commit alone, and does not ask for a sync. */
+/** `soft`: the save changes neither entries nor term nor vote, and does not ask for a sync. */
 function saveStep(what: string, batch: SaveBatch, after: Plan, soft = false): Step {
   return {
     what,

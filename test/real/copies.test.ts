@@ -2,10 +2,11 @@
 // docs/DURABILITY.md says so. Each copy opens with what was true at some moment, or is refused with a coded error, at open or
 // at a read. None serves anything else. A read-only open of the running log itself is the way to look at it.
 
-import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { errorCodes, StableLogError } from "../../src/base/errors.js";
+import { MemoryDisk } from "../../src/disk/memory-disk.js";
 import { FileStorage } from "../../src/storage/file-storage.js";
 import { Home } from "./home.js";
 import { Ledger } from "./ledger.js";
@@ -21,16 +22,25 @@ beforeAll(async () => {
 
 afterAll(() => home.remove());
 
-/** Copies what is there, file by file; a file may be gone by its turn. Another order each time, as tools have their own. */
-async function copyOf(dir: string, to: string, turn: number): Promise<void> {
-  await mkdir(to);
+/**
+ * A copy of what is there, file by file; a file may be gone by its turn. Another order each time, as tools have their own.
+ * It is kept in memory: on this disk it would wait for the syncs of the log it is a copy of.
+ */
+async function copyOf(dir: string, turn: number): Promise<MemoryDisk> {
+  const disk = new MemoryDisk();
+  await disk.mkdir("copy");
   const names = (await readdir(dir)).filter((name) => !name.startsWith("LOCK"));
   const order = turn % 3 === 0 ? names : turn % 3 === 1 ? names.sort() : names.sort().reverse();
   for (const name of order) {
-    await copyFile(join(dir, name), join(to, name)).catch((error: { code?: string }) => {
+    const bytes = await readFile(join(dir, name)).catch((error: { code?: string }) => {
       if (error.code !== "ENOENT") throw error;
     });
+    if (bytes === undefined) continue;
+    const file = await disk.open(`copy/${name}`, "create");
+    file.write(bytes, 0, bytes.length, 0);
+    await file.close();
   }
+  return disk;
 }
 
 const rows = [
@@ -49,22 +59,18 @@ describe("a running log", () => {
       const task: Task = { dir, options: { sync, segmentBytes }, script, ...life };
       const child = home.start("saver", task);
       expect(await child.said("saved", 20)).toBe(true);
-      const copies: string[] = [];
-      while (copies.length < COPIES) {
-        const copy = home.file(`copy-${sync}-${copies.length}`);
-        await copyOf(dir, copy, copies.length);
-        copies.push(copy);
-      }
+      const copies: MemoryDisk[] = [];
+      while (copies.length < COPIES) copies.push(await copyOf(dir, copies.length));
       // Looked at when all is heard that the child has said: what a copy holds may be ahead of that while it runs.
       const { lines } = await child.kill();
       const verdicts = new Map<string, number>();
       const ledger = new Ledger();
       let saves = 0;
-      for (const [turn, copy] of copies.entries()) {
+      for (const [turn, disk] of copies.entries()) {
         const what = `${sync}, copy ${turn}`;
         let verdict = "true";
         try {
-          const storage = await FileStorage.open(copy, { create: false, segmentBytes });
+          const storage = await FileStorage.open("copy", { create: false, segmentBytes, disk });
           try {
             saves = Math.max(saves, ledger.resemble(storage, task, lines, what));
           } finally {
@@ -76,7 +82,6 @@ describe("a running log", () => {
           verdict = error.code;
         }
         verdicts.set(verdict, (verdicts.get(verdict) ?? 0) + 1);
-        await rm(copy, { recursive: true });
       }
       // Copies that are all refused would serve nothing wrong either.
       expect(verdicts.get("true") ?? 0, JSON.stringify([...verdicts])).toBeGreaterThan(0);
