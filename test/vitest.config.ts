@@ -2,6 +2,7 @@
 // memory and at file descriptors; generous limits, because a busy disk is no failure.
 // STABLELOG_TEST_REPORT names a file for the counts in JSON; .ci/run sums them up.
 
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
@@ -13,6 +14,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     exclude: ["test/fixtures/**"],
     pool: "forks",
+    // Vitest keeps a core for itself, and its main process idles: on two cores the files would run one after another.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 60_000,

@@ -1,7 +1,7 @@
 // A real process, killed with SIGKILL as it enters the n-th openat, pwrite64, fdatasync, fsync, rename, unlink, ftruncate,
 // mkdir, link, pread64 or close on the files of its log: once in a life that begins with nothing (create, save, rotate,
 // snapshot, compact, close, open), once in one that begins with what a kill has left (recover, carry a tail over, go on).
-// strace is the killer. Seven of each kind of call by default, others with every seed (STABLELOG_KILL_SEED);
+// strace is the killer. Four of each kind of call by default, others with every seed (STABLELOG_KILL_SEED);
 // STABLELOG_KILL_POINTS=all takes them all.
 
 import { cp } from "node:fs/promises";
@@ -13,7 +13,7 @@ import type { Task } from "./programs/plan.js";
 import { type Call, FILE_CALLS, noStrace, PLAIN_POOL, readTrace, stringsOf, underStrace } from "./strace.js";
 
 const seed = Number(process.env["STABLELOG_KILL_SEED"] ?? Date.now() % 1_000_000);
-const EACH = process.env["STABLELOG_KILL_POINTS"] === "all" ? Number.POSITIVE_INFINITY : 7;
+const EACH = process.env["STABLELOG_KILL_POINTS"] === "all" ? Number.POSITIVE_INFINITY : 4;
 const LANES = 3;
 const why = noStrace();
 
