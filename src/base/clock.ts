@@ -4,3 +4,8 @@
 export function nowMs(): number {
   return performance.now();
 }
+
+/** The date so many milliseconds after the beginning of 1970; no clock is read for it. */
+export function dateAt(ms: number): Date {
+  return new Date(ms);
+}

@@ -419,7 +419,7 @@ export class SimDisk implements Disk, SimFsDisk {
     await this.#wait("mkdir");
     this.#begin("mkdir", path);
     const { parent, name } = this.#parentOf(path, "mkdir");
-    if (name === "" || (parent.state as DirectoryState).names.has(name)) throw systemError("EEXIST", "mkdir", path);
+    if (name === "" || (parent.state as DirectoryState).names.has(name)) throw this.#failed("EEXIST", "mkdir", path);
     setName(parent.directoryForWrite(), name, new Inode(this.#nextId++, emptyDirectory()), this.#operations);
   }
 
@@ -429,17 +429,17 @@ export class SimDisk implements Disk, SimFsDisk {
     const source = this.#parentOf(from, "rename");
     const target = this.#parentOf(to, "rename");
     const moved = (source.parent.state as DirectoryState).names.get(source.name);
-    if (source.name === "" || target.name === "") throw systemError("EBUSY", "rename", from);
-    if (moved === undefined) throw systemError("ENOENT", "rename", from);
-    if (!moved.isFile && isWithin(to, from)) throw systemError("EINVAL", "rename", from);
-    if (isWithin(from, to)) throw systemError("ENOTEMPTY", "rename", to);
+    if (source.name === "" || target.name === "") throw this.#failed("EBUSY", "rename", from);
+    if (moved === undefined) throw this.#failed("ENOENT", "rename", from);
+    if (!moved.isFile && isWithin(to, from)) throw this.#failed("EINVAL", "rename", from);
+    if (isWithin(from, to)) throw this.#failed("ENOTEMPTY", "rename", to);
     const replaced = (target.parent.state as DirectoryState).names.get(target.name);
     if (replaced === moved) return;
     if (replaced !== undefined && !replaced.isFile) {
-      if (moved.isFile) throw systemError("EISDIR", "rename", to);
-      if ((replaced.state as DirectoryState).names.size > 0) throw systemError("ENOTEMPTY", "rename", to);
+      if (moved.isFile) throw this.#failed("EISDIR", "rename", to);
+      if ((replaced.state as DirectoryState).names.size > 0) throw this.#failed("ENOTEMPTY", "rename", to);
     } else if (replaced !== undefined && !moved.isFile) {
-      throw systemError("ENOTDIR", "rename", to);
+      throw this.#failed("ENOTDIR", "rename", to);
     }
     // Two names change, and nothing says that they reach the disk together.
     setName(source.parent.directoryForWrite(), source.name, undefined, this.#operations);
@@ -452,8 +452,8 @@ export class SimDisk implements Disk, SimFsDisk {
     this.#begin("unlink", path);
     const { parent, name } = this.#parentOf(path, "unlink");
     const found = name === "" ? parent : (parent.state as DirectoryState).names.get(name);
-    if (found === undefined) throw systemError("ENOENT", "unlink", path);
-    if (!found.isFile) throw systemError("EISDIR", "unlink", path);
+    if (found === undefined) throw this.#failed("ENOENT", "unlink", path);
+    if (!found.isFile) throw this.#failed("EISDIR", "unlink", path);
     setName(parent.directoryForWrite(), name, undefined, this.#operations);
   }
 
@@ -463,9 +463,9 @@ export class SimDisk implements Disk, SimFsDisk {
     this.#begin("rmdir", path);
     const { parent, name } = this.#parentOf(path, "rmdir");
     const found = name === "" ? parent : (parent.state as DirectoryState).names.get(name);
-    if (found === undefined) throw systemError("ENOENT", "rmdir", path);
-    if (found.isFile) throw systemError("ENOTDIR", "rmdir", path);
-    if (name === "" || (found.state as DirectoryState).names.size > 0) throw systemError("ENOTEMPTY", "rmdir", path);
+    if (found === undefined) throw this.#failed("ENOENT", "rmdir", path);
+    if (found.isFile) throw this.#failed("ENOTDIR", "rmdir", path);
+    if (name === "" || (found.state as DirectoryState).names.size > 0) throw this.#failed("ENOTEMPTY", "rmdir", path);
     setName(parent.directoryForWrite(), name, undefined, this.#operations);
   }
 
@@ -474,7 +474,7 @@ export class SimDisk implements Disk, SimFsDisk {
     await Promise.resolve();
     const stamp = this.#operations;
     await this.#wait("syncDir");
-    const directory = opened ?? this.#find(dir, "open");
+    const directory = opened ?? this.#seek(dir);
     const fault = this.#begin("syncDir", dir, undefined, undefined, undefined, (failed) => {
       if (directory !== undefined && !directory.isFile && reachesPages(failed.rule)) {
         abandonDirectory(directory.directoryForWrite());
@@ -522,18 +522,18 @@ export class SimDisk implements Disk, SimFsDisk {
 
   /** Opens what stands there at once, `directories` too; closed() gives it back. For disk.fs. @internal */
   openInode(path: string, { create, exclusive, writable }: SimOpen, directories = true): Inode {
+    const creates = create && (exclusive || this.#seek(path) === undefined);
+    this.#begin(creates ? "create" : "open", path);
     const { parent, name } = this.#parentOf(path, "open");
     const found = name === "" ? parent : (parent.state as DirectoryState).names.get(name);
-    const creates = create && (found === undefined || exclusive);
-    this.#begin(creates ? "create" : "open", path);
-    if (creates && found !== undefined) throw systemError("EEXIST", "open", path);
-    if (found === undefined && !create) throw systemError("ENOENT", "open", path);
+    if (creates && found !== undefined) throw this.#failed("EEXIST", "open", path);
+    if (found === undefined && !create) throw this.#failed("ENOENT", "open", path);
     if (found !== undefined && !found.isFile) {
-      const refused = systemError("EISDIR", "open", path);
+      const refused = this.#failed("EISDIR", "open", path);
       if (!directories) throw notRegular("open", path, refused);
       if (writable || create) throw refused;
     }
-    if (this.#open >= this.handles) throw systemError("EMFILE", "open", path, "too many open files");
+    if (this.#open >= this.handles) throw this.#failed("EMFILE", "open", path, "too many open files");
     let inode = found;
     if (inode === undefined) {
       inode = new Inode(this.#nextId++, emptyFile());
@@ -547,7 +547,7 @@ export class SimDisk implements Disk, SimFsDisk {
 
   /** What stands there, without an operation. @internal */
   peek(path: string): Inode | undefined {
-    return this.#find(path, "lstat");
+    return this.#seek(path);
   }
 
   /** stat() with the inode; `opened` is that of a handle. @internal */
@@ -712,7 +712,7 @@ export class SimDisk implements Disk, SimFsDisk {
     const at = fault?.rule.lie === "misdirected" ? position + (fault.rule.distance ?? this.sectorBytes) : position;
     const room = this.#room(inode, at, end - start);
     if (room === 0 && start < end) {
-      throw withBytesWritten(systemError("ENOSPC", "write", inode.path, "no space left on device"), 0);
+      throw withBytesWritten(this.#failed("ENOSPC", "write", inode.path, "no space left on device"), 0);
     }
     // As the kernel does: what there is room for is written, and only the next write fails.
     const short = fault?.rule.lie === undefined ? fault?.rule.bytes : undefined;
@@ -783,11 +783,27 @@ export class SimDisk implements Disk, SimFsDisk {
     truncateFile(inode.fileForWrite(), this.sectorBytes, bytes, this.#operations);
   }
 
+  /** The error of the operation that has just begun, which its entry of the trace names. */
+  #failed(code: string, syscall: string, path: string | undefined, message?: string): SystemError {
+    const entry = this.#keepTrace ? this.trace.at(-1) : undefined;
+    if (entry !== undefined) entry.error ??= code;
+    return systemError(code, syscall, path, message);
+  }
+
+  /** What stands there; undefined also where the path leads nowhere. */
+  #seek(path: string): Inode | undefined {
+    let found: Inode | undefined = this.#root;
+    for (const name of segmentsOf(path)) {
+      found = found?.state.kind === "directory" ? found.state.names.get(name) : undefined;
+    }
+    return found;
+  }
+
   #find(path: string, syscall: string): Inode | undefined {
     let found: Inode | undefined = this.#root;
     for (const name of segmentsOf(path)) {
       if (found === undefined) return undefined;
-      if (found.state.kind === "file") throw systemError("ENOTDIR", syscall, path);
+      if (found.state.kind === "file") throw this.#failed("ENOTDIR", syscall, path);
       found = found.state.names.get(name);
     }
     return found;
@@ -795,15 +811,15 @@ export class SimDisk implements Disk, SimFsDisk {
 
   #file(path: string, syscall: string): Inode {
     const found = this.#find(path, syscall);
-    if (found === undefined) throw systemError("ENOENT", syscall, path);
-    if (!found.isFile) throw systemError("EISDIR", syscall, path);
+    if (found === undefined) throw this.#failed("ENOENT", syscall, path);
+    if (!found.isFile) throw this.#failed("EISDIR", syscall, path);
     return found;
   }
 
   #directory(path: string, syscall: string): DirectoryState {
     const found = this.#find(path, syscall);
-    if (found === undefined) throw systemError("ENOENT", syscall, path);
-    if (found.state.kind === "file") throw systemError("ENOTDIR", syscall, path);
+    if (found === undefined) throw this.#failed("ENOENT", syscall, path);
+    if (found.state.kind === "file") throw this.#failed("ENOTDIR", syscall, path);
     return found.state;
   }
 
@@ -814,8 +830,8 @@ export class SimDisk implements Disk, SimFsDisk {
     for (let i = 0; i < segments.length - 1; i++) {
       const { state } = parent;
       const next = state.kind === "directory" ? state.names.get(segments[i] as string) : undefined;
-      if (next === undefined) throw systemError("ENOENT", syscall, path);
-      if (next.isFile) throw systemError("ENOTDIR", syscall, path);
+      if (next === undefined) throw this.#failed("ENOENT", syscall, path);
+      if (next.isFile) throw this.#failed("ENOTDIR", syscall, path);
       parent = next;
     }
     return { parent, name: segments.at(-1) ?? "" };

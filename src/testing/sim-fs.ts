@@ -15,6 +15,7 @@ import { posix } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { Readable, type Stream, Writable } from "node:stream";
 import { getSystemErrorMap } from "node:util";
+import { dateAt } from "../base/clock.js";
 import type { DiskOperation } from "./fault-plan.js";
 import type { Inode } from "./sim-tree.js";
 
@@ -328,10 +329,10 @@ export class SimStats<T extends Whole = number> {
     this.mtimeMs = zero;
     this.ctimeMs = zero;
     this.birthtimeMs = zero;
-    this.atime = epoch();
-    this.mtime = epoch();
-    this.ctime = epoch();
-    this.birthtime = epoch();
+    this.atime = dateAt(0);
+    this.mtime = dateAt(0);
+    this.ctime = dateAt(0);
+    this.birthtime = dateAt(0);
   }
 
   isFile(): boolean {
@@ -373,11 +374,6 @@ export class SimBigIntStats extends SimStats<bigint> {
   constructor(inode: Inode) {
     super(inode, BigInt);
   }
-}
-
-/** 1970: a moment that no clock is read for. */
-function epoch(): Date {
-  return new globalThis["Date"](0);
 }
 
 function statsOf(inode: Inode, options: { bigint?: boolean | undefined } | undefined): SimStats | SimBigIntStats {
