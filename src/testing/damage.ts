@@ -18,7 +18,7 @@ import type { Storage, WritableStorage } from "../raft/storage.js";
 import type { ConfState, Entry, HardState, Snapshot } from "../raftpb/types.js";
 import { FileStorage, type FileStorageOptions } from "../storage/file-storage.js";
 import { MemoryStorage } from "../storage/memory-storage.js";
-import { isSnapshotName } from "../storage/snapshot-file.js";
+import { isSnapshotName, snapshotName } from "../storage/snapshot-file.js";
 import * as f from "../wal/format.js";
 import { checkFrame, emptyPart, frameBytesAt, readPart, segmentIdentity } from "../wal/frame.js";
 import { parseIndexName, parseSegmentName, STATE_NAME, segmentName } from "../wal/segment-name.js";
@@ -411,7 +411,9 @@ export async function growLog(
     }
     // Indexes are written and segments are finished behind the saves, in a few turns of their own.
     for (let turn = 0; turn < 100; turn++) await Promise.resolve();
-    moments.push(filesOf(disk));
+    const files = filesOf(disk);
+    expectNamed(files);
+    moments.push(files);
   }
   const difference = differenceOf(contentsOf(storage), states.at(-1) as Contents);
   assert(difference === undefined, `a grown log is not its model: ${difference}`);
@@ -425,6 +427,14 @@ export async function growLog(
     if (sequence !== undefined) history.unshift({ sequence, contents: states[i] as Contents });
   }
   return { moments, closed: filesOf(disk), history };
+}
+
+/** What is acknowledged stands in segments that STATE names: else nobody would miss one that is lost. */
+function expectNamed(files: Files): void {
+  const layout = layoutOf(files);
+  const named = Math.max(...layout.map(({ kind, generation }) => (kind === "identity" ? generation : 0)));
+  const used = Math.max(0, ...layout.map(({ kind, generation }) => (kind === "frame" ? generation : 0)));
+  assert(used <= named, `segment ${used} has acknowledged saves, and STATE names none after ${named}`);
 }
 
 /** A specimen of `files`. Without a history it is opened once, and holds what it says then. */
@@ -694,6 +704,7 @@ class Scene {
     const first = storage.firstIndex();
     const last = storage.lastIndex();
     const expected = this.#forged ? undefined : this.#expected(storage, first, last, readOnly);
+    if (!readOnly && expected !== undefined) this.#expectSnapshot(expected.contents.snapshot);
     const { hardState, confState } = storage.initialState();
     const few = last - first < MOST_READS;
     const all = (): Entry[] => (first > last ? [] : storage.entries(first, last + 1));
@@ -754,6 +765,16 @@ class Scene {
       throw new Wrong(`neither open(), a read nor verify() says that ${missed.file} at ${missed.from} is damaged`);
     }
     return "same";
+  }
+
+  /** open() looks at head and length of the snapshot that the log begins with; its data waits for who reads it. */
+  #expectSnapshot({ metadata }: Snapshot): void {
+    if (metadata.index === 0) return;
+    const name = snapshotName(metadata);
+    const head = this.#specimen.layout.find(({ file }) => file === name) as Extent;
+    const whole = this.#damaged.get(name)?.length === this.#specimen.files.get(name)?.length;
+    if (whole && !this.#differs(head, false)) return;
+    throw new Wrong(`open() takes a log whose snapshot ${name} is gone, cut or damaged at its head`);
   }
 
   async #stream(storage: FileStorage, errors: StableLogError[]): Promise<Uint8Array | undefined> {
@@ -837,7 +858,7 @@ class Scene {
       if (broken === undefined) return lost;
       if (broken.sequence <= this.#sure(generation, frames)) return undefined;
       // Nothing in a segment that STATE does not name yet was ever acknowledged: a crash may have left its head as it likes.
-      const named = layout.some((each) => each.kind === "identity" && each.generation >= generation);
+      const named = !this.#misled && layout.some((each) => each.kind === "identity" && each.generation >= generation);
       if ((named || broken.kind !== "head") && this.#flippedBits(broken) < 2) return undefined;
       lost = history.findLast(({ sequence }) => sequence < broken.sequence)?.contents;
       // With its head a segment is gone, and the one before it is the newest.

@@ -43,6 +43,7 @@ import {
   type Files,
   growLog,
   judge,
+  newestSegmentOf,
   type Specimen,
   type Step,
   specimenOf,
@@ -56,14 +57,18 @@ function payload(bytes: number, salt: number): Uint8Array {
   return Uint8Array.from({ length: bytes }, (_, i) => (i * 31 + salt * 7 + 1) % 251);
 }
 
-function run(first: number, count: number, term: number, bytes: number): Entry[] {
-  return Array.from({ length: count }, (_, i) => ({
-    term,
-    index: first + i,
-    type: i % 3 === 2 ? EntryType.ConfChangeV2 : EntryType.Normal,
-    data: payload(bytes, first + i + term),
-  }));
-}
+/** Entries of one term; `salt` gives other bytes of the same lengths. */
+type Run = (first: number, count: number, term: number, bytes: number) => Entry[];
+
+const runOf =
+  (salt: number): Run =>
+  (first, count, term, bytes) =>
+    Array.from({ length: count }, (_, i) => ({
+      term,
+      index: first + i,
+      type: i % 3 === 2 ? EntryType.ConfChangeV2 : EntryType.Normal,
+      data: payload(bytes, first + i + term + salt),
+    }));
 
 const hard = (term: number, commit: number, vote = 2n ** 63n + 5n): HardState => ({ term, vote, commit });
 const voters = (...ids: bigint[]): ConfState => ({ ...emptyConfState(), voters: ids });
@@ -71,8 +76,11 @@ const save = (entries: Entry[], hardState?: HardState): Step => {
   return (storage) => storage.save(hardState === undefined ? { entries } : { entries, hardState });
 };
 
+/** Steps called together, or a close and an open. */
+type Burst = readonly Step[] | "reopen";
+
 /** Saves of one segment, one group each; the last `grouped` of them are one group. */
-function oneSegment(saves: number, grouped: number): Step[][] {
+function oneSegment(run: Run, saves: number, grouped: number): Step[][] {
   const bursts: Step[][] = [];
   const last: Step[] = [];
   for (let i = 1; i <= saves; i++) {
@@ -84,12 +92,11 @@ function oneSegment(saves: number, grouped: number): Step[][] {
     else last.push(step);
   }
   if (last.length > 0) bursts.push(last);
-
   return bursts;
 }
 
 /** Several tiny segments (each open begins one), overwritten entries, two snapshots, a compaction. */
-const manySegments: readonly (readonly Step[] | "reopen")[] = [
+const manySegments = (run: Run): Burst[] => [
   [save(run(1, 4, 1, 30), hard(1, 1))],
   [save(run(5, 2, 1, 20))],
   "reopen",
@@ -104,33 +111,51 @@ const manySegments: readonly (readonly Step[] | "reopen")[] = [
 ];
 
 /** Saves that are cut into blocks. */
-const largeSaves: readonly (readonly Step[])[] = [
+const largeSaves = (run: Run): Burst[] => [
   [save(run(1, 3, 1, 100), hard(1, 1))],
   [save([...run(4, 5, 1, 3501), ...run(9, 4, 2, 1203)], hard(2, 3))],
   [save(run(7, 2, 3, 9), hard(3, 4))],
   [save([...run(9, 2, 3, 8999), ...run(11, 2, 4, 17)], hard(4, 8))],
 ];
 
-/** Those in an older segment, where nothing but a read or verify() looks at them. */
-const agedSaves: readonly (readonly Step[] | "reopen")[] = [
-  ...largeSaves,
+/**
+ * Those in an older segment, where nothing but a read or verify() looks at them; behind them two frames of one length that
+ * begin with the same entry.
+ */
+const agedSaves = (run: Run): Burst[] => [
+  ...largeSaves(run),
+  [save(run(11, 2, 5, 40), hard(5, 8))],
+  [save(run(11, 2, 6, 40), hard(6, 8))],
   "reopen",
-  [save(run(13, 2, 5, 40), hard(5, 9))],
+  [save(run(13, 2, 7, 40), hard(7, 9))],
+];
+
+/** The same twice, in the same places of two segments: the second leaves nothing of the first. */
+const twinSegments = (run: Run): Burst[] => [
+  [save(run(1, 3, 1, 100), hard(1, 0))],
+  [save(run(4, 6, 1, 3501))],
+  "reopen",
+  [save(run(1, 3, 2, 100), hard(2, 0))],
+  [save(run(4, 6, 2, 3501))],
+  "reopen",
+  [save(run(10, 2, 3, 40), hard(3, 4))],
 ];
 
 /**
  * The logs that mutations are made of, and those that test/damage goes through exhaustively. By how they ended: closed;
  * killed; "behind", killed between a group's sync and the watermark that tells of it; "powerless", after a power cut that
- * took the watermark.
+ * took the watermark. `seed` gives a log its identity; `salt` gives it other bytes of the same lengths.
  */
-export async function growSpecimens(seed = 1): Promise<Specimen[]> {
+export async function growSpecimens(seed = 1, salt = 0): Promise<Specimen[]> {
   const made: Specimen[] = [];
+  const run = runOf(salt);
   for (const [shape, bursts, segmentBytes] of [
-    ["one", oneSegment(18, 0), 4096],
-    ["group", oneSegment(17, 4), 4096],
-    ["many", manySegments, 4096],
-    ["large", largeSaves, 45056],
-    ["aged", agedSaves, 45056],
+    ["one", oneSegment(run, 18, 0), 4096],
+    ["group", oneSegment(run, 17, 4), 4096],
+    ["many", manySegments(run), 4096],
+    ["large", largeSaves(run), 45056],
+    ["aged", agedSaves(run), 45056],
+    ["twin", twinSegments(run), 45056],
   ] as const) {
     const { closed, moments, history } = await growLog(bursts, { seed, segmentBytes });
     const killed = new Map(moments.at(-1));
@@ -598,8 +623,11 @@ function extentIn(random: Random, specimen: Specimen): Extent {
   }
 }
 
-function drawDamage(random: Random, specimen: Specimen, strangers: Specimen): Damage {
+function drawDamage(random: Random, specimen: Specimen, strangers: Specimen, sibling: Specimen): Damage {
   const names = [...specimen.files.keys()];
+  // Else a segment of many frames would have it all, and an index nothing.
+  if (random.chance(0.2)) return fileDamage(random, specimen, strangers);
+  if (random.chance(0.15)) return frameDamage(random, specimen, sibling);
   const extent = extentIn(random, specimen);
   const { file } = extent;
   const size = (specimen.files.get(file) as Uint8Array).length;
@@ -660,6 +688,73 @@ function drawDamage(random: Random, specimen: Specimen, strangers: Specimen): Da
       if (random.chance(0.5)) return { kind: "stale", file: name, bytes };
       const from = Math.min(bytes.length, at);
       return { kind: "lost", file: name, from, bytes: bytes.slice(from, from + 1 + random.below(600)) };
+    }
+  }
+}
+
+/** Something happened to a whole file, each as likely as the other. */
+function fileDamage(random: Random, { files, moments }: Specimen, strangers: Specimen): Damage {
+  const names = [...files.keys()];
+  const file = random.pick(names);
+  const like = names.filter((name) => name !== file && name.slice(-4) === file.slice(-4));
+  const other = like.length > 0 ? random.pick(like) : random.pick(names);
+  const { length } = files.get(file) as Uint8Array;
+  const foreign = strangers.files.get(file);
+  const stale = random.pick(moments).get(file);
+  switch (random.below(6)) {
+    case 0:
+      return { kind: "swap", file, other };
+    case 1:
+      return { kind: "copy", file, as: other };
+    case 2:
+      return { kind: "cut", file, length: random.below(Math.max(1, length)) };
+    case 3:
+      if (foreign !== undefined) return { kind: "foreign", file, bytes: foreign };
+      return { kind: "remove", file };
+    case 4:
+      if (stale !== undefined) return { kind: "stale", file, bytes: stale };
+      return { kind: "remove", file };
+    default:
+      return { kind: "remove", file };
+  }
+}
+
+/** A frame that is whole in itself stands where another belongs: one that holds by its place, its segment or its chain alone. */
+function frameDamage(random: Random, { files, layout, moments }: Specimen, sibling: Specimen): Damage {
+  const frames = layout.filter(({ kind }) => kind === "frame");
+  const { file, from, to } = random.pick(frames);
+  const put = (source: string, fromOffset: number, bytes: Uint8Array): Damage => {
+    return { kind: "misdirect", from: source, fromOffset, bytes, file, offset: from };
+  };
+  const newest = newestSegmentOf(layout);
+  switch (random.below(3)) {
+    case 0: {
+      // Of the same length, where there is one: what comes behind it still follows.
+      const twins = frames.filter(
+        (each) => each.file === file && each.from !== from && each.to - each.from === to - from,
+      );
+      const { from: at, to: end } = random.pick(twins.length > 0 ? twins : frames.filter((each) => each.file === file));
+      return put(file, at, (files.get(file) as Uint8Array).slice(at, end));
+    }
+    case 1: {
+      // The same place of another segment, of now or of earlier.
+      const sources = [...random.pick([...moments, files])].filter(
+        ([name, bytes]) => name !== file && name.endsWith(".seg") && bytes.length >= to,
+      );
+      if (sources.length > 0) {
+        const [name, bytes] = random.pick(sources);
+        return put(name, from, bytes.slice(from, to));
+      }
+      return { kind: "zero", file, from, to };
+    }
+    default: {
+      // Of a log that went another way. Its first frame follows the same head, and where only a read gets nobody asks what follows what.
+      const here = frames.filter((each) => each.file === newest && each !== frames[0]);
+      const theirs = sibling.files.get(newest);
+      if (here.length === 0 || theirs === undefined) return { kind: "zero", file, from, to };
+      const one = random.pick(here);
+      const bytes = theirs.slice(one.from, one.to);
+      return { kind: "misdirect", from: "sibling", fromOffset: one.from, bytes, file: newest, offset: one.from };
     }
   }
 }
@@ -755,6 +850,8 @@ const WHOLE_EVERY = 16;
 class Workshop {
   readonly #specimens: readonly Specimen[];
   readonly #strangers: readonly Specimen[];
+  /** Of the same identity, with other bytes in all their frames. */
+  readonly #siblings: readonly Specimen[];
   readonly #frames: readonly FrameSubject[];
   readonly #small: readonly FrameSubject[];
   readonly #state: StateSubject;
@@ -762,9 +859,15 @@ class Workshop {
   readonly #snapshots: readonly SnapshotSubject[];
   readonly #member: Member;
 
-  private constructor(specimens: readonly Specimen[], strangers: readonly Specimen[], member: Member) {
+  private constructor(
+    specimens: readonly Specimen[],
+    strangers: readonly Specimen[],
+    siblings: readonly Specimen[],
+    member: Member,
+  ) {
     this.#specimens = specimens;
     this.#strangers = strangers;
+    this.#siblings = siblings;
     this.#frames = specimens.flatMap(frameSubjects);
     this.#small = this.#frames.filter(({ bytes }) => bytes.length < 1024);
     const many = specimens.find(({ name }) => name === "many closed") as Specimen;
@@ -775,7 +878,7 @@ class Workshop {
   }
 
   static async open(): Promise<Workshop> {
-    return new Workshop(await growSpecimens(), await growSpecimens(77), await Member.make());
+    return new Workshop(await growSpecimens(), await growSpecimens(77), await growSpecimens(1, 5), await Member.make());
   }
 
   /** Does mutation `n` of `seed`. */
@@ -805,7 +908,8 @@ class Workshop {
   async damage(random: Random): Promise<Outcome> {
     const which = random.below(this.#specimens.length);
     const specimen = this.#specimens[which] as Specimen;
-    const damage = drawDamage(random, specimen, this.#strangers[which] as Specimen);
+    const strangers = this.#strangers[which] as Specimen;
+    const damage = drawDamage(random, specimen, strangers, this.#siblings[which] as Specimen);
     const { kind, why } = await judge(specimen, [damage], { again: random.chance(0.2), create: true });
     const what = `${specimen.name}: ${describeDamage(damage)}`;
     return { verdict: `log ${kind}`, wrong: kind === "wrong" ? why : undefined, what };
@@ -815,13 +919,14 @@ class Workshop {
     const which = random.below(this.#specimens.length);
     const specimen = this.#specimens[which] as Specimen;
     const strangers = this.#strangers[which] as Specimen;
+    const siblings = this.#siblings[which] as Specimen;
     let damages: Damage[];
     const forged = random.chance(0.3);
     if (forged) {
       damages = drawForgery(random, specimen);
     } else {
       const count = random.chance(0.6) ? 1 : random.chance(0.8) ? 2 + random.below(2) : 4 + random.below(6);
-      damages = Array.from({ length: count }, () => drawDamage(random, specimen, strangers));
+      damages = Array.from({ length: count }, () => drawDamage(random, specimen, strangers, siblings));
       // Several whole files of another time or log may agree with each other: that is another log, and no damage.
       const [first] = damages;
       if (damages.filter(isWholeFile).length > 1 && first !== undefined) damages = [first];

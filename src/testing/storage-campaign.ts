@@ -697,7 +697,8 @@ async function fullRun(plan: SeedPlan, at: number, spare: number, counts: Campai
  * A log that ran without syncs is killed and opened with them: what that open serves is earned, and the power may go.
  * @throws CampaignFailure.
  */
-async function turnedOn(plan: SeedPlan, run: StorageRun, random: Random, counts: CampaignCounts): Promise<void> {
+async function turnedOn(plan: SeedPlan, run: StorageRun, counts: CampaignCounts): Promise<void> {
+  const random = new Random(seedOf(plan.seed, 14));
   const config = { ...plan.config, options: { ...plan.config.options, sync: "inline" as const } };
   try {
     // Killed while it changes files: what is finished is synced behind the saves, and that takes a while.
@@ -814,7 +815,7 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
   const run = await exploreRun(plan, limits, counts, close ? 1 : WIDE_SHARE);
   // All at once for some seeds rather than a little for each: whoever has patience for a hundred seeds has met everything.
   const { faults = seed % 5 === 0 ? 4 : 0 } = options;
-  if (plan.config.options.sync === "off") await turnedOn(plan, run.run, random, counts);
+  if (plan.config.options.sync === "off") await turnedOn(plan, run.run, counts);
   for (let i = 0; i < faults && plan.config.options.sync !== "off"; i++) {
     await faultRun(plan, drawFault(run.tally, random), counts);
     for (let opens = 3; opens > 0; opens--) {
@@ -828,7 +829,7 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
 }
 
 /** Pieces of damage for one seed of ten. */
-const DAMAGES = 40;
+const DAMAGES = 60;
 
 /**
  * Damages small logs, and holds what they say to what they held.
@@ -836,14 +837,15 @@ const DAMAGES = 40;
  */
 async function damageSome(plan: SeedPlan, counts: CampaignCounts, first = 0, last = DAMAGES): Promise<void> {
   for (let n = first; n < last; n++) {
-    const { what, verdict, wrong } = await damageLog(plan.seed, n);
-    counts.damages++;
-    count(counts.verdicts, verdict);
-    if (wrong === undefined) continue;
-    throw new CampaignFailure(
-      lineOf({ ...plan, operations: [] }, undefined, `DAMAGE=${n}`),
-      new Error(`${what}: ${wrong}`),
-    );
+    try {
+      const { what, verdict, wrong } = await damageLog(plan.seed, n);
+      counts.damages++;
+      count(counts.verdicts, verdict);
+      if (wrong !== undefined) throw new Error(`${what}: ${wrong}`);
+    } catch (error) {
+      // Growing a log to damage may have failed, too.
+      throw new CampaignFailure(lineOf({ ...plan, operations: [] }, undefined, `DAMAGE=${n}`), error);
+    }
   }
 }
 
@@ -1107,7 +1109,7 @@ async function runAgain(
   else if (fault !== undefined) await faultRun(plan, fault, counts);
   else if (openFault !== undefined) await openRun(plan, (await runWorkload(plan, counts)).run, openFault, counts);
   else if (full !== undefined) await fullRun(plan, full[0], full[1], counts);
-  else if (on) await turnedOn(plan, (await runWorkload(plan, counts)).run, new Random(seedOf(plan.seed, 12)), counts);
+  else if (on) await turnedOn(plan, (await runWorkload(plan, counts)).run, counts);
   else await exploreRun(plan, { ...closeLimits, states: 16 }, counts);
 }
 
