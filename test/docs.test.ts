@@ -34,7 +34,8 @@ function examplesOf(page: string, text: string): Example[] {
 }
 
 /** What the compiler says to the examples, each message with its page and line there. */
-function typeErrors(examples: readonly Example[]): string[] {
+/** Type errors of the examples, as a reader gets them whose tsconfig has these libraries besides ours. */
+function typeErrors(examples: readonly Example[], libraries: readonly string[] = []): string[] {
   const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent({ ...config, files: [], include: [] }, ts.sys, root);
   const names = examples.map((_example, at) => join(root, "test", `.example-${at}.mts`));
@@ -49,7 +50,8 @@ function typeErrors(examples: readonly Example[]): string[] {
       ? getSourceFile(name, ...rest)
       : ts.createSourceFile(name, example.code, rest[0], true);
   };
-  const program = ts.createProgram(names, { ...options, noUnusedLocals: false, noUnusedParameters: false }, host);
+  const lib = [...(options.lib ?? []), ...libraries.map((name) => `lib.${name}.d.ts`)];
+  const program = ts.createProgram(names, { ...options, lib, noUnusedLocals: false, noUnusedParameters: false }, host);
   const messages: string[] = [];
   for (const name of names) {
     const example = virtual.get(name);
@@ -94,9 +96,13 @@ describe("examples", () => {
     expect(examples.filter((example) => example.page === "README.md").length).toBeGreaterThanOrEqual(2);
   });
 
-  test("have the types they claim", () => {
-    expect(typeErrors(examples)).toEqual([]);
-  }, 60_000);
+  test.each([[[]], [["dom", "dom.iterable"]]])(
+    "have the types they claim, with further libraries %j",
+    (libraries) => {
+      expect(typeErrors(examples, libraries)).toEqual([]);
+    },
+    60_000,
+  );
 
   test.each(examples.map((example) => [`${example.page}:${example.line}`, example] as const))(
     "%s runs",

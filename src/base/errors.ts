@@ -51,21 +51,21 @@ const brand = Symbol.for("stablelog.error");
  */
 export class StableLogError extends Error {
   readonly code: ErrorCode;
-  readonly file: string | undefined;
-  readonly offset: number | undefined;
-  readonly maybeDurable: boolean | undefined;
-  readonly lastIndex: number | undefined;
-  readonly maybeLostThrough: number | undefined;
+  // Declared, and set where there is something to say: a printed error is not padded with what is undefined.
+  declare readonly file: string | undefined;
+  declare readonly offset: number | undefined;
+  declare readonly maybeDurable: boolean | undefined;
+  declare readonly lastIndex: number | undefined;
+  declare readonly maybeLostThrough: number | undefined;
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
     super(message, "cause" in detail ? { cause: detail.cause } : undefined);
     this.name = "StableLogError";
     this.code = code;
-    this.file = detail.file;
-    this.offset = detail.offset;
-    this.maybeDurable = detail.maybeDurable;
-    this.lastIndex = detail.lastIndex;
-    this.maybeLostThrough = detail.maybeLostThrough;
+    const { cause: _cause, ...rest } = detail;
+    for (const [name, value] of Object.entries(rest)) {
+      if (value !== undefined) Object.defineProperty(this, name, { value, enumerable: true });
+    }
   }
 
   get [brand](): true {

@@ -103,7 +103,9 @@ export interface ErrorReport {
 export function errorReport(error: unknown): ErrorReport {
   if (!(error instanceof StableLogError)) {
     const message = error instanceof Error ? error.message : String(error);
-    return { code: errnoOf(error) ?? "ERROR", message };
+    // A system error says its code first, and so do we.
+    const code = errnoOf(error) ?? "ERROR";
+    return { code, message: message.startsWith(`${code}: `) ? message.slice(code.length + 2) : message };
   }
   const { code, message, file, offset, lastIndex, maybeLostThrough, cause } = error;
   return { code, message, file, offset, lastIndex, maybeLostThrough, cause: errnoOf(cause) };

@@ -48,10 +48,14 @@ export const crash: Command = {
     "  --timeline FILE  with --replay: draws the crash, operation by operation, into this HTML file",
     "  --json           one JSON object on stdout, and nothing else there",
     "",
-    "Exit code 0 when everything held, 1 when something did not, 2 for arguments that make no sense.",
+    "Exit code 0 when everything held, 1 when something did not, 2 for arguments that make no sense, 130 when it was",
+    "interrupted before anything failed; what was done until then is told.",
   ].join("\n"),
   run,
 };
+
+/** As a shell says it of a process that SIGINT ended. */
+const INTERRUPTED = 130;
 
 interface Plan {
   readonly seeds: { readonly from: number; readonly to: number } | undefined;
@@ -75,13 +79,17 @@ async function run(args: readonly string[]): Promise<number> {
     json: { type: "boolean" },
   } as const;
   const { values } = parseCommand(args, options, 0);
-  if (values.replay !== undefined) return replayOne(values.replay, values.timeline);
+  if (values.replay !== undefined) {
+    expectAlone(values, "replay", ["timeline", "json"]);
+    return replayOne(values.replay, values.timeline, values.json === true);
+  }
   if (values.timeline !== undefined) throw new UsageError("--timeline goes with --replay");
   const seeds = seedsOf(values.seeds);
   const short = integerOption("short", values.short, 1, 4);
   const sweep = values.sweep === true;
   const mutations = integerOption("mutations", values.mutations, 1, MAX_SEEDS);
   if (mutations !== undefined) {
+    expectAlone(values, "mutations", ["seeds", "budget", "json"]);
     return damageAll(
       seeds?.from ?? 1,
       mutations,
@@ -99,6 +107,12 @@ async function run(args: readonly string[]): Promise<number> {
     json: values.json === true,
   };
   return explore(plan);
+}
+
+/** @throws UsageError for an option that says nothing beside `option`. */
+function expectAlone(values: object, option: string, besides: readonly string[]): void {
+  const other = Object.keys(values).find((name) => name !== option && !besides.includes(name));
+  if (other !== undefined) throw new UsageError(`--${other} does not go with --${option}`);
 }
 
 /** @throws UsageError. */
@@ -125,7 +139,13 @@ function budgetOf(text: string | undefined): number | undefined {
 async function explore(plan: Plan): Promise<number> {
   const counts = newCampaignCounts();
   const started = nowMs();
-  const spent = (): boolean => nowMs() - started >= plan.budgetMs;
+  // The first interrupt ends it like a spent budget: what an eight-hour run has counted is still told. The second kills.
+  let interrupted = false;
+  const interrupt = (): void => {
+    interrupted = true;
+  };
+  process.once("SIGINT", interrupt);
+  const spent = (): boolean => interrupted || nowMs() - started >= plan.budgetMs;
   const endless = plan.budgetMs !== Number.POSITIVE_INFINITY;
   const total = endless ? plan.budgetMs : plan.seeds === undefined ? 0 : plan.seeds.to - plan.seeds.from;
   const bar = new ProgressBar(plan.json ? 0 : Math.round(endless ? total / 1000 : total));
@@ -146,10 +166,12 @@ async function explore(plan: Plan): Promise<number> {
     failure = await shrink(error);
   }
   bar.clear();
+  process.removeListener("SIGINT", interrupt);
   const ms = nowMs() - started;
-  if (plan.json) await print(toJson(summary(counts, ms, failure), 2));
-  else await show(counts, ms, failure);
-  return failure === undefined ? EXIT.ok : EXIT.failed;
+  if (plan.json) await print(toJson({ ...summary(counts, ms, failure), interrupted }, 2));
+  else await show(counts, ms, failure, interrupted);
+  if (failure !== undefined) return EXIT.failed;
+  return interrupted ? INTERRUPTED : EXIT.ok;
 }
 
 /** Mutations alone, in millions. */
@@ -220,7 +242,12 @@ function summary(counts: CampaignCounts, ms: number, failure: CampaignFailure | 
   };
 }
 
-async function show(counts: CampaignCounts, ms: number, failure: CampaignFailure | undefined): Promise<void> {
+async function show(
+  counts: CampaignCounts,
+  ms: number,
+  failure: CampaignFailure | undefined,
+  interrupted: boolean,
+): Promise<void> {
   const seconds = Math.max(0.001, ms / 1000);
   const list = (entries: Iterable<readonly [string, number]>): string =>
     [...entries].map(([name, times]) => `${name} ${count(times)}`).join(", ");
@@ -239,14 +266,15 @@ async function show(counts: CampaignCounts, ms: number, failure: CampaignFailure
   ];
   for (const line of pairs(rows)) await print(line);
   if (failure === undefined) {
-    await print(`${paint("green", "ok")}: everything acknowledged was there in every state`);
+    const until = interrupted ? ", until it was interrupted" : "";
+    await print(`${paint("green", "ok")}: everything acknowledged was there in every state${until}`);
     return;
   }
   await print(`${paint("red", "failed")}: ${failure.message}`);
   await print(`  again:  stablelog crash --replay "${failure.line}"`);
 }
 
-async function replayOne(line: string, timeline: string | undefined): Promise<number> {
+async function replayOne(line: string, timeline: string | undefined, json: boolean): Promise<number> {
   let result: Awaited<ReturnType<typeof replayLine>>;
   try {
     result = await replayLine(line);
@@ -259,7 +287,12 @@ async function replayOne(line: string, timeline: string | undefined): Promise<nu
     if (story === undefined)
       throw new UsageError("--timeline: this line has no POINT and no MASK, so there is no crash to draw");
     await fse.outputFile(timeline, drawTimeline(story));
-    await print(`drawn: ${timeline}`);
+    if (!json) await print(`drawn: ${timeline}`);
+  }
+  if (json) {
+    const message = failure === undefined ? undefined : failure instanceof Error ? failure.message : String(failure);
+    await print(toJson({ ok: failure === undefined, line, verdict: story?.verdict, failure: message }, 2));
+    return failure === undefined ? EXIT.ok : EXIT.failed;
   }
   if (failure === undefined) {
     await print(`${paint("green", "ok")}: ${story?.verdict ?? "everything held"}`);

@@ -64,7 +64,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (error instanceof UsageError) {
       complain(`stablelog ${name}: ${error.message}`);
       complain("");
-      complain(command.usage);
+      complain(`${command.usage.split("\n\n", 1)[0]}\n\nstablelog ${name} --help tells more.`);
       return EXIT.usage;
     }
     if (!isOperational(error)) throw error;

@@ -308,7 +308,7 @@ export class FileStorage implements WritableStorage {
       const file = await this.#stage(metadata, bytes);
       this.#held.push(name);
       try {
-        if (!superseded()) await this.#alone(() => publishFile(this.#disk, this.#dir, file));
+        if (!superseded()) await this.#alone(() => publishFile(this.#disk, this.#dir, this.#log.names, file));
         // Asked again: the entries that it stands for may have been rejected while it got its name.
         if (superseded()) await this.#log.settled();
         else await this.#submitMark(metadata);
@@ -537,7 +537,7 @@ export class FileStorage implements WritableStorage {
     if (staged !== undefined && data.length === 0 && sameMetadata(staged.file.metadata, metadata)) {
       this.#held.push(snapshotName(metadata));
       staged.busy = true;
-      await this.#alone(() => publishFile(this.#disk, this.#dir, staged.file));
+      await this.#alone(() => publishFile(this.#disk, this.#dir, this.#log.names, staged.file));
       return;
     }
     await this.#writeFile(metadata, data.slice());
@@ -547,7 +547,7 @@ export class FileStorage implements WritableStorage {
     this.#held.push(snapshotName(metadata));
     const file = await this.#stage(metadata, data);
     try {
-      await this.#alone(() => publishFile(this.#disk, this.#dir, file));
+      await this.#alone(() => publishFile(this.#disk, this.#dir, this.#log.names, file));
     } catch (error) {
       await this.#discard(file);
       throw error;

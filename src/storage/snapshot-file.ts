@@ -10,6 +10,7 @@ import { crc32 } from "../base/crc32.js";
 import { errnoOf, StableLogError } from "../base/errors.js";
 import { type Disk, type DiskFile, joinPath } from "../disk/disk.js";
 import type { SnapshotMetadata } from "../raftpb/types.js";
+import type { DirectoryNames } from "../wal/directory-names.js";
 import { readError, spaceError } from "../wal/io-error.js";
 import { checkChunk, streamError } from "./batch.js";
 import { decodeMetadata, encodeMetadata } from "./mark.js";
@@ -158,17 +159,14 @@ function encodeHead(logId: Uint8Array, metadata: SnapshotMetadata): Uint8Array {
  * where that can be, because a directory that failed to sync once may say yes to a second call and lie.
  * @throws ERR_NO_SPACE, ERR_IO.
  */
-export async function publishFile(disk: Disk, dir: string, file: StagedFile): Promise<void> {
+export async function publishFile(disk: Disk, dir: string, names: DirectoryNames, file: StagedFile): Promise<void> {
   const name = snapshotName(file.metadata);
   if (file.name === name) return;
   try {
-    await disk.rename(joinPath(dir, file.name), joinPath(dir, name));
-    try {
-      await disk.syncDir(dir);
-    } catch (error) {
-      await disk.rename(joinPath(dir, name), joinPath(dir, file.name));
-      throw error;
-    }
+    await names.give(
+      () => disk.rename(joinPath(dir, file.name), joinPath(dir, name)),
+      () => disk.rename(joinPath(dir, name), joinPath(dir, file.name)),
+    );
     file.name = name;
   } catch (error) {
     throw spaceError(`publish snapshot ${name}`, error, { file: name });

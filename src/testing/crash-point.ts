@@ -366,6 +366,21 @@ export class CrashPoint {
     return this.atoms.map((atom) => this.#options(atom) - 1);
   }
 
+  /** Is it a choice for what is unsynced here? One that was noted for another run mostly is not. */
+  fits(mask: Mask): boolean {
+    if (this.model === "kill") {
+      const most = this.#amid?.source.length;
+      return most === undefined ? mask.length === 0 : mask.length === 1 && (mask[0] as number) <= most;
+    }
+    if (mask.length !== this.atoms.length) return false;
+    return this.atoms.every((atom, at) => {
+      const choice = mask[at] as number;
+      return (
+        choice < this.#options(atom) || (atom.kind === "sector" && (SPECIALS as readonly number[]).includes(choice))
+      );
+    });
+  }
+
   #speaking(): number[] {
     return this.atoms.map((_, at) => at).filter((at) => this.atoms[at]?.silent === false);
   }

@@ -37,6 +37,21 @@ export interface CrashStory {
   /** What was found afterwards. */
   readonly verdict: string;
   readonly failed: boolean;
+  /** The crash within the recovery of this one, where there was one. */
+  readonly within?: CrashStory | undefined;
+}
+
+/** What a crash met, at one level of crashes within recoveries. */
+export type StoryLevel = Pick<CrashStory, "operations" | "atoms">;
+
+/** The story of crashes one within the recovery of the other, outermost first. */
+export function chained(
+  levels: readonly StoryLevel[],
+  { events, ...rest }: Omit<CrashStory, "operations" | "atoms" | "within">,
+): CrashStory {
+  const [first, ...inner] = levels as readonly [StoryLevel, ...StoryLevel[]];
+  const within = inner.length === 0 ? {} : { within: chained(inner, { ...rest, events: [] }) };
+  return { ...rest, ...first, events, ...within };
 }
 
 const LEFT: Readonly<Record<number, StoryAtom["left"]>> = {

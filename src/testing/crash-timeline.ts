@@ -850,11 +850,20 @@ export function drawTimeline(story: CrashStory): string {
     tag("p", { class: `verdict ${failed ? "failed" : "ok"}` }, tag("strong", {}, outcomeOf(failed)), ` ${verdict}`),
     legend(),
     new Drawing(story).draw(),
+    ...innerCrashes(story.within),
   ];
   const meta =
     '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">';
   const head = `${meta}${render(tag("title", {}, `${heading}: ${story.line}`))}<style>${STYLE}</style>`;
   return `<!doctype html>\n<html lang="en"><head>${head}</head><body>${render(page)}</body></html>\n`;
+}
+
+/** The crashes within the recovery, one picture each. */
+function innerCrashes(story: CrashStory | undefined): Markup[] {
+  if (story === undefined) return [];
+  const last = story.operations.at(-1)?.number ?? 0;
+  const heading = `${story.model === "kill" ? "A kill" : "A crash"} within the recovery of that, after its operation ${last}`;
+  return [tag("h2", {}, heading), new Drawing(story).draw(), ...innerCrashes(story.within)];
 }
 
 function legend(): Markup {
@@ -895,7 +904,7 @@ const LIGHT =
 const STYLE = `:root{color-scheme:light dark;${LIGHT}}
 @media screen and (prefers-color-scheme:dark){:root{${DARK}}}
 body{margin:0;padding:24px;background:var(--paper);color:var(--ink);font:14px/1.45 system-ui,sans-serif;print-color-adjust:exact;-webkit-print-color-adjust:exact}
-header{display:flex;gap:16px;align-items:baseline;flex-wrap:wrap}h1{font-size:22px;margin:0}
+header{display:flex;gap:16px;align-items:baseline;flex-wrap:wrap}h1{font-size:22px;margin:0}h2{font-size:18px;margin:24px 0 8px}
 .facts{margin:0;color:var(--muted)}
 .replay{margin:12px 0;padding:10px 14px;border:1px solid var(--rule);border-left:4px solid var(--ink);border-radius:4px;font:13px ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;user-select:all}
 p.verdict{margin:12px 0;padding:8px 14px;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}

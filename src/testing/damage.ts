@@ -22,6 +22,7 @@ import { isSnapshotName, snapshotName } from "../storage/snapshot-file.js";
 import * as f from "../wal/format.js";
 import { checkFrame, emptyPart, frameBytesAt, readPart, segmentIdentity } from "../wal/frame.js";
 import { parseIndexName, parseSegmentName, STATE_NAME, segmentName } from "../wal/segment-name.js";
+import { parseState } from "../wal/state-file.js";
 import { Random } from "./random.js";
 
 /** The files of a log's directory: name to bytes. */
@@ -432,7 +433,7 @@ export async function growLog(
 /** What is acknowledged stands in segments that STATE names: else nobody would miss one that is lost. */
 function expectNamed(files: Files): void {
   const layout = layoutOf(files);
-  const named = Math.max(...layout.map(({ kind, generation }) => (kind === "identity" ? generation : 0)));
+  const { newest: named } = parseState(files.get(STATE_NAME) as Uint8Array);
   const used = Math.max(0, ...layout.map(({ kind, generation }) => (kind === "frame" ? generation : 0)));
   assert(used <= named, `segment ${used} has acknowledged saves, and STATE names none after ${named}`);
 }

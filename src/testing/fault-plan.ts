@@ -60,7 +60,9 @@ export class Fault {
   readonly #waiting: (() => void)[] = [];
   #released = false;
 
+  /** @throws RangeError for a rule that could strike nothing, or would do nothing where it strikes. */
   constructor(rule: FaultRule) {
+    checkRule(rule);
     this.rule = rule;
   }
 
@@ -88,6 +90,39 @@ export class Fault {
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
     });
+  }
+}
+
+const LIES: Readonly<Record<NonNullable<FaultRule["lie"]>, readonly DiskOperation[]>> = {
+  lost: ["write", "sync", "syncDir"],
+  misdirected: ["write"],
+  flipped: ["read"],
+  hang: ["sync", "syncDir"],
+};
+
+function checkRule({ on, nth = 1, times = 1, error, bytes, pages, lie, distance }: FaultRule): void {
+  const refuse = (what: string): never => {
+    throw new RangeError(`a fault's ${what}`);
+  };
+  const operations = on === undefined ? diskOperations : typeof on === "string" ? [on] : on;
+  for (const operation of operations) {
+    if (!diskOperations.includes(operation)) refuse(`on must name operations of a disk, got ${String(operation)}`);
+  }
+  if (!Number.isSafeInteger(nth) || nth < 1) refuse(`nth must be an integer from 1 on, got ${nth}`);
+  if (!(times >= 1)) refuse(`times must be 1 or more, got ${times}`);
+  if (error === undefined && bytes === undefined && lie === undefined) refuse("effect is missing: error, bytes or lie");
+  if (error !== undefined && !/^E[A-Z0-9]+$/.test(error))
+    refuse(`error must be an errno name such as EIO, got ${error}`);
+  if (bytes !== undefined && !(bytes >= 0)) refuse(`bytes must be 0 or more, got ${bytes}`);
+  if (distance !== undefined && !Number.isSafeInteger(distance)) refuse(`distance must be an integer, got ${distance}`);
+  if (pages !== undefined && !["clean", "revert", "dirty"].includes(pages)) {
+    refuse(`pages must be clean, revert or dirty, got ${String(pages)}`);
+  }
+  if (lie === undefined) return;
+  const told = LIES[lie] as readonly DiskOperation[] | undefined;
+  if (told === undefined) refuse(`lie must be one of ${Object.keys(LIES).join(", ")}, got ${String(lie)}`);
+  else if (on !== undefined && !operations.some((each) => told.includes(each))) {
+    refuse(`lie ${lie} is one of ${told.join(" or ")}, not of ${operations.join(", ")}`);
   }
 }
 

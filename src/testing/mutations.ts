@@ -130,6 +130,10 @@ const agedSaves = (run: Run): Burst[] => [
   [save(run(13, 2, 7, 40), hard(7, 9))],
 ];
 
+/** Segment after segment in one life: STATE's slots change places with each. */
+const turningSegments = (run: Run): Burst[] =>
+  Array.from({ length: 9 }, (_, i) => [save(run(1 + i, 1, 1 + (i >> 2), 1400), hard(1 + (i >> 2), i))]);
+
 /** The same twice, in the same places of two segments: the second leaves nothing of the first. */
 const twinSegments = (run: Run): Burst[] => [
   [save(run(1, 3, 1, 100), hard(1, 0))],
@@ -156,6 +160,7 @@ export async function growSpecimens(seed = 1, salt = 0): Promise<Specimen[]> {
     ["large", largeSaves(run), 45056],
     ["aged", agedSaves(run), 45056],
     ["twin", twinSegments(run), 45056],
+    ["turning", turningSegments(run), 4096],
   ] as const) {
     const { closed, moments, history } = await growLog(bursts, { seed, segmentBytes });
     const killed = new Map(moments.at(-1));

@@ -14,7 +14,7 @@ import { crc32 } from "../base/crc32.js";
 import { StableLogError } from "../base/errors.js";
 import type { Disk, DiskFile, DiskLock, DiskStat, OpenMode } from "../disk/disk.js";
 import { notRegular, type SystemError, systemError, withBytesWritten } from "../disk/system-error.js";
-import { type AmidWrite, type CrashModel, CrashPoint, type Mask, type TreeImage } from "./crash-point.js";
+import { type AmidWrite, type CrashModel, CrashPoint, crashModels, type Mask, type TreeImage } from "./crash-point.js";
 import { type DiskOperation, Fault, type FaultRule } from "./fault-plan.js";
 import { Random, seedOf } from "./random.js";
 import { SimFs, type SimFsDisk } from "./sim-fs.js";
@@ -118,7 +118,9 @@ export class SimDisk implements Disk, SimFsDisk {
   #traceDigest = 1;
   #fs: SimFs | undefined;
 
+  /** @throws RangeError for options that make no sense. */
   constructor(options: SimDiskOptions = {}, image?: TreeImage) {
+    checkOptions(options);
     this.seed = options.seed ?? 1;
     this.sectorBytes = options.sectorBytes ?? 512;
     this.model = options.model ?? "posix";
@@ -317,10 +319,13 @@ export class SimDisk implements Disk, SimFsDisk {
 
   /**
    * The power goes: another disk, with what is left. Everything on it is durable; handles, locks and faults are gone. What
-   * is lost is drawn from the seed, or said by `mask`.
+   * is lost is drawn from the seed, or said by `mask`. The model is the disk's own; `posix` for one that only knows kills.
+   * @throws RangeError for a mask that does not fit what is unsynced.
    */
-  powerCut(mask?: Mask, model: CrashModel = this.model): SimDisk {
+  powerCut(mask?: Mask, model: CrashModel = this.model === "kill" ? "posix" : this.model): SimDisk {
     const point = this.crashPoint(model);
+    if (mask !== undefined && !point.fits(mask))
+      throw new RangeError("powerCut(): the mask does not fit what is unsynced");
     return this.imageOf(point, mask ?? this.#drawMask(point));
   }
 
@@ -529,9 +534,8 @@ export class SimDisk implements Disk, SimFsDisk {
     if (creates && found !== undefined) throw this.#failed("EEXIST", "open", path);
     if (found === undefined && !create) throw this.#failed("ENOENT", "open", path);
     if (found !== undefined && !found.isFile) {
-      const refused = this.#failed("EISDIR", "open", path);
-      if (!directories) throw notRegular("open", path, refused);
-      if (writable || create) throw refused;
+      if (!directories) throw notRegular("open", path, this.#failed("EISDIR", "open", path));
+      if (writable || create) throw this.#failed("EISDIR", "open", path);
     }
     if (this.#open >= this.handles) throw this.#failed("EMFILE", "open", path, "too many open files");
     let inode = found;
@@ -835,6 +839,21 @@ export class SimDisk implements Disk, SimFsDisk {
       parent = next;
     }
     return { parent, name: segments.at(-1) ?? "" };
+  }
+}
+
+function checkOptions({ sectorBytes, model, capacity, handles }: SimDiskOptions): void {
+  if (sectorBytes !== undefined && sectorBytes !== 512 && sectorBytes !== 4096) {
+    throw new RangeError(`sectorBytes must be 512 or 4096, got ${String(sectorBytes)}`);
+  }
+  if (model !== undefined && !crashModels.includes(model)) {
+    throw new RangeError(`model must be one of ${crashModels.join(", ")}, got ${String(model)}`);
+  }
+  for (const [name, value] of [
+    ["capacity", capacity],
+    ["handles", handles],
+  ] as const) {
+    if (value !== undefined && !(value >= 0)) throw new RangeError(`${name} must be 0 or more, got ${value}`);
   }
 }
 

@@ -14,6 +14,7 @@ import os from "node:os";
 import { posix } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { Readable, type Stream, Writable } from "node:stream";
+import type { ReadableStream } from "node:stream/web";
 import { getSystemErrorMap } from "node:util";
 import { dateAt } from "../base/clock.js";
 import type { DiskOperation } from "./fault-plan.js";

@@ -5,7 +5,7 @@
 import { nowMs } from "../base/clock.js";
 import { CrashLedger, type LedgerView } from "./crash-ledger.js";
 import { type CrashModel, type CrashPoint, crashModels, parseMask } from "./crash-point.js";
-import { type CrashStory, storyAtoms } from "./crash-story.js";
+import { type CrashStory, chained, type StoryLevel, storyAtoms } from "./crash-story.js";
 import {
   type CrashPlace,
   CrashStateError,
@@ -111,6 +111,7 @@ type Marks = CrashLedger<unknown>["marks"];
  * a line that make no sense.
  */
 export async function simulate<T = string, R = undefined>(simulation: Simulation<T, R>): Promise<SimulationReport> {
+  checkOptions(simulation);
   const report: SimulationReport = { ...newCounts(), seeds: 0, ms: 0 };
   const started = nowMs();
   const { budgetMs = Number.POSITIVE_INFINITY, replay } = simulation;
@@ -130,17 +131,38 @@ export async function simulate<T = string, R = undefined>(simulation: Simulation
     simulation.onProgress?.(report);
     if (report.ms >= budgetMs) break;
   }
+  if (report.seeds === 0) throw new RangeError("seeds: none were given, so nothing was simulated");
   return report;
+}
+
+/** @throws RangeError. */
+function checkOptions<T, R>({ model, states, nested }: Simulation<T, R>): void {
+  if (model !== undefined && !crashModels.includes(model)) {
+    throw new RangeError(`model must be one of ${crashModels.join(", ")}, got ${String(model)}`);
+  }
+  for (const [name, value, least] of [
+    ["states", states, 1],
+    ["nested", nested, 0],
+  ] as const) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) {
+      throw new RangeError(`${name} must be an integer from ${least} on, got ${value}`);
+    }
+  }
 }
 
 /** @throws RangeError. */
 function* seedsOf(seeds: number | string | Iterable<number>): Generator<number> {
   if (typeof seeds !== "number" && typeof seeds !== "string") {
-    yield* seeds;
+    for (const seed of seeds) {
+      if (!Number.isSafeInteger(seed) || seed < 0)
+        throw new RangeError(`a seed must be an integer from 0 on, got ${seed}`);
+      yield seed;
+    }
     return;
   }
   const [, from = "0", to] = /^(?:(\d+)\.\.)?(\d+)$/.exec(String(seeds)) ?? [];
-  if (to === undefined) throw new RangeError(`seeds must be a count or "FROM..TO", got ${JSON.stringify(seeds)}`);
+  if (to === undefined || Number(from) >= Number(to))
+    throw new RangeError(`seeds must be a count or "FROM..TO", got ${JSON.stringify(seeds)}`);
   for (let seed = Number(from); seed < Number(to); seed++) yield seed;
 }
 
@@ -163,10 +185,6 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
   #ledger = new CrashLedger<T>();
 
   constructor(simulation: Simulation<T, R>, seed: number, report: SimulationReport) {
-    const { model } = simulation;
-    if (model !== undefined && !crashModels.includes(model)) {
-      throw new RangeError(`model must be one of ${crashModels.join(", ")}, got ${String(model)}`);
-    }
     this.#simulation = simulation;
     this.#seed = seed;
     this.#report = report;
@@ -210,7 +228,7 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
     const ledger = new CrashLedger<T>();
     this.#ledger = ledger;
     const moments: Moment<Marks>[] = [];
-    const failure = await this.#settled(Promise.resolve(prepare?.(disk)), disk, "prepare()");
+    const failure = await this.#settled(async () => prepare?.(disk), disk, "prepare()");
     if (failure !== undefined) return { disk, moments, failure };
     disk.makeDurable();
     const unwatch = watchMoments(
@@ -220,17 +238,21 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
       (moment) => moments.push(moment),
     );
     const random = new Random(seedOf(this.#seed, 3));
-    const run = workload(disk, { seed: this.#seed, random, ledger });
-    const broken = await this.#settled(run, disk, "the workload");
+    const before = disk.operations;
+    const run = async (): Promise<void> => workload(disk, { seed: this.#seed, random, ledger });
+    let broken = await this.#settled(run, disk, "the workload");
     unwatch();
+    if (broken === undefined && disk.operations === before) {
+      broken = new Error("it asked nothing of the disk that it was given, so no crash can tell anything");
+    }
     moments.push({ point: disk.crashPoint(), facts: ledger.marks });
     return { disk, moments, failure: broken };
   }
 
   /** What it failed with, undefined when it did not. */
-  async #settled(work: Promise<unknown>, disk: SimDisk, what: string): Promise<unknown> {
+  async #settled(work: () => Promise<unknown>, disk: SimDisk, what: string): Promise<unknown> {
     try {
-      await settled(work, () => disk.operations, what, this.#hangMs);
+      await settled(work(), () => disk.operations, what, this.#hangMs);
       return undefined;
     } catch (error) {
       return error ?? new Error(`${what} failed with ${String(error)}`);
@@ -251,21 +273,36 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
         await explorer.moment(disk, moment, number);
       } catch (error) {
         if (!(error instanceof CrashStateError)) throw error;
-        return this.#smaller(error.place, moment.point);
+        return (await this.#smaller(error.place, moment.point)) ?? this.#unrepeated(error);
       }
     }
     return undefined;
   }
 
-  /** Keeps everything that need not be lost for the state to fail. */
+  /** What failed once and held when it was run again: a failure all the same. */
+  #unrepeated({ place, cause }: CrashStateError): SimulationError {
+    const line = `SEED=${this.#seed} ${formatPlace(place)}`;
+    const what =
+      "a crash loses what it must not, and does not when run again (does anything draw from elsewhere than `random`, or " +
+      "remember what was before?)";
+    return new SimulationError(what, this.#seed, line, this.#report, cause);
+  }
+
+  /** Keeps everything that need not be lost for the state to fail. Undefined when the failure does not repeat. */
   async #smaller(place: CrashPlace, point: CrashPoint): Promise<SimulationError | undefined> {
-    let smallest = await this.again(place);
+    let smallest: SimulationError | undefined;
+    try {
+      smallest = await this.again(place);
+    } catch (error) {
+      // Another run than before: it has no such moment.
+      if (!(error instanceof RangeError)) throw error;
+    }
     if (place.masks.length > 1 || smallest === undefined) return smallest;
     let [mask = []] = place.masks;
     for (const [at, newest] of point.newest().entries()) {
       if (mask[at] === newest) continue;
       const kept = mask.map((choice, i) => (i === at ? newest : choice));
-      const again = await this.again({ points: place.points, masks: [kept] });
+      const again = await this.again({ points: place.points, masks: [kept] }).catch(() => undefined);
       if (again === undefined) continue;
       smallest = again;
       mask = kept;
@@ -283,9 +320,12 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
     let moment = moments[place.points[0] ?? 0];
     let from = disk;
     if (moment === undefined) throw new RangeError(`${line}: this run has ${moments.length} moments`);
-    const { operation } = moment.point;
-    const atoms = storyAtoms(moment.point, place.masks[0] ?? []);
+    const levels: StoryLevel[] = [];
     for (const [level, mask] of place.masks.entries()) {
+      if (!moment.point.fits(mask)) throw new RangeError(`${line}: the mask does not fit what is unsynced there`);
+      const { operation } = moment.point;
+      const operations = from.trace.filter(({ number }) => number <= operation);
+      levels.push({ operations, atoms: storyAtoms(moment.point, mask) });
       const tree = moment.point.image(mask);
       const image: SimDisk = from.imageOf(moment.point, mask, tree);
       const within: CrashPoint[] = [];
@@ -295,7 +335,7 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
         () => undefined,
         (each) => within.push(each.point),
       );
-      let broken: unknown;
+      let broken: { readonly cause: unknown } | undefined;
       try {
         const progress = (): number => image.operations;
         const recovered: R = await settled(this.recover(image, moment.facts), progress, "recover()", this.#hangMs);
@@ -304,23 +344,18 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
           await settled(this.check(image, moment.facts, recovered), progress, "check()", this.#hangMs);
         }
       } catch (error) {
-        broken = error;
+        broken = { cause: error };
       }
       if (broken !== undefined) {
-        const story: CrashStory = {
-          line,
-          model: disk.model,
-          sectorBytes: disk.sectorBytes,
-          operations: disk.trace.filter(({ number }) => number <= operation),
-          events: [],
-          atoms,
-          verdict: broken instanceof Error ? broken.message : String(broken),
-          failed: true,
-        };
-        return new SimulationError("a crash loses what it must not", this.#seed, line, this.#report, broken, story);
+        const { cause } = broken;
+        const { model, sectorBytes } = disk;
+        const verdict = cause instanceof Error ? cause.message : String(cause);
+        const story = chained(levels, { line, model, sectorBytes, events: [], verdict, failed: true });
+        return new SimulationError("a crash loses what it must not", this.#seed, line, this.#report, cause, story);
       }
       const next = within[place.points[level + 1] ?? 0];
-      if (next === undefined || level === place.masks.length - 1) return undefined;
+      if (level === place.masks.length - 1) return undefined;
+      if (next === undefined) throw new RangeError(`${line}: this recovery has ${within.length} moments`);
       moment = { point: next, facts: moment.facts };
       from = image;
     }
@@ -331,7 +366,7 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
 const TOLD_OPERATIONS = 12;
 
 /** The end of a story, for a message: the last operations, and what was lost. */
-function tellStory({ operations, atoms }: CrashStory): string {
+function tellStory({ operations, atoms, within }: CrashStory): string {
   const last = operations.slice(-TOLD_OPERATIONS).map(({ number, operation, path, to, offset, bytes, error }) => {
     const range = bytes === undefined ? "" : ` [${offset}, ${(offset ?? 0) + bytes})`;
     const failed = error === undefined ? "" : `: ${error}`;
@@ -346,5 +381,6 @@ function tellStory({ operations, atoms }: CrashStory): string {
   });
   const parts = ["  the last operations before the crash:", ...last];
   parts.push(fates.length === 0 ? "  nothing was lost that was written" : "  what the crash took:", ...fates);
+  if (within !== undefined) parts.push("  and then, within the recovery of that:", tellStory(within));
   return parts.join("\n");
 }

@@ -8,8 +8,8 @@
 
 import { errnoOf, StableLogError } from "../base/errors.js";
 import { FileStorage, type FileStorageOptions } from "../storage/file-storage.js";
-import { type CrashModel, type CrashPoint, crashModels, parseMask } from "./crash-point.js";
-import { type CrashStory, storyAtoms } from "./crash-story.js";
+import { type CrashModel, type CrashPoint, crashModels, type Mask, parseMask } from "./crash-point.js";
+import { type CrashStory, chained, type StoryLevel, storyAtoms } from "./crash-story.js";
 import {
   type CrashPlace,
   CrashStateError,
@@ -866,7 +866,7 @@ const openTally: ReadonlyMap<DiskOperation, number> = new Map([
 ]);
 
 /** What a log must not survive lightly fails more often. */
-const FAULT_WEIGHTS: Readonly<Partial<Record<DiskOperation, number>>> = { sync: 5, write: 3, syncDir: 2, rename: 2 };
+const FAULT_WEIGHTS: Readonly<Partial<Record<DiskOperation, number>>> = { sync: 5, write: 3, syncDir: 4, rename: 3 };
 
 /** One of the operations that such a run has, each kind as likely as the other: there are few renames among many reads. */
 function drawFault(tally: ReadonlyMap<DiskOperation, number>, random: Random): FaultSpec {
@@ -923,7 +923,8 @@ export async function runShortWorkloads(
   return workloads;
 }
 
-const SWEEP = "append,large,hardState,overwrite,snapshot,rotate,compact,reopen,concurrent,commit,rotate,close,append";
+const SWEEP =
+  "append,large,hardState,overwrite,snapshot,rotate,compact,reopen,concurrent,staged,commit,rotate,close,append";
 
 /**
  * Lets every operation of one run fail, one after the other, with every error, once and for good.
@@ -997,7 +998,8 @@ export function parseLine(line: string): Replay | undefined {
   if (fields.has("FULL") && spare === undefined) return undefined;
   const full = spare === undefined ? undefined : ([Number(at), Number(spare)] as const);
   const more = { fault, openFault, full, on: fields.has("ON"), damage: damageOf(fields.get("DAMAGE")) };
-  if (!fields.has("POINT")) return { plan, place: undefined, ...more };
+  if (!fields.has("POINT") && !fields.has("MASK")) return { plan, place: undefined, ...more };
+  if (!fields.has("POINT") || !fields.has("MASK")) return undefined;
   const points = (fields.get("POINT") ?? "").split("/").map(Number);
   const masks = (fields.get("MASK") ?? "").split("/").map(parseMask);
   if (points.some((point) => !Number.isSafeInteger(point)) || masks.length !== points.length) return undefined;
@@ -1022,26 +1024,28 @@ async function crashAgain(
     throw new RangeError(`POINT=${where.points[0]}: this run has ${moments.length} moments`);
   }
   const recovery = new StorageRecovery(plan.config, counts);
-  const [firstMask = []] = where.masks;
-  const story = (verdict: string, failed: boolean): CrashStory => ({
-    line: lineOf(plan, where),
-    model: plan.model,
-    sectorBytes: plan.sectorBytes,
-    operations: (disks[where.points[0] ?? 0] as SimDisk).trace.filter(
-      ({ number }) => number <= (moments[where.points[0] ?? 0] as Moment<RunFacts>).point.operation,
-    ),
-    events: run.events.filter(
-      ({ operation }) => operation <= (moments[where.points[0] ?? 0] as Moment<RunFacts>).point.operation,
-    ),
-    atoms: storyAtoms((moments[where.points[0] ?? 0] as Moment<RunFacts>).point, firstMask),
-    verdict,
-    failed,
-  });
-  if (broken !== undefined) return { failure: broken, story: story(String(broken), true) };
+  const { operation: crashed } = moment.point;
+  const events = run.events.filter(({ operation }) => operation <= crashed);
+  let unmet: RangeError | undefined;
+  const levels: StoryLevel[] = [];
+  const tell = ({ point }: Moment<RunFacts>, on: SimDisk, mask: Mask): void => {
+    if (!point.fits(mask)) throw new RangeError(`${lineOf(plan, where)}: the mask does not fit what is unsynced there`);
+    const operations = on.trace.filter(({ number }) => number <= point.operation);
+    levels.push({ operations, atoms: storyAtoms(point, mask) });
+  };
+  const story = (verdict: string, failed: boolean): CrashStory => {
+    const { model, sectorBytes } = plan;
+    return chained(levels, { line: lineOf(plan, where), model, sectorBytes, events, verdict, failed });
+  };
+  if (broken !== undefined) {
+    tell(moment, disk, where.masks[0] ?? []);
+    return { failure: broken, story: story(String(broken), true) };
+  }
   for (const [level, mask] of where.masks.entries()) {
+    tell(moment, disk, mask);
     const last = level === where.masks.length - 1;
     const tree = moment.point.image(mask);
-    const image: SimDisk = disk.imageOf(moment.point, mask, tree, { trace: false });
+    const image: SimDisk = disk.imageOf(moment.point, mask, tree);
     const within: CrashPoint[] = [];
     const unwatch = last
       ? () => {}
@@ -1064,10 +1068,15 @@ async function crashAgain(
         };
       }
       const point = within[where.points[level + 1] ?? 0];
-      if (point === undefined) throw new RangeError(`POINT=${where.points.join("/")}: no such moment in this recovery`);
+      if (point === undefined) {
+        unmet = new RangeError(`POINT=${where.points.join("/")}: no such moment in this recovery`);
+        throw unmet;
+      }
       moment = { point, facts: recovery.narrow(moment.facts, recovered) };
       disk = image;
     } catch (error) {
+      // The line is at fault, not the log.
+      if (error === unmet) throw error;
       return { failure: error, story: story(error instanceof Error ? error.message : String(error), true) };
     }
   }

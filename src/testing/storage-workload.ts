@@ -5,7 +5,7 @@
 // What an operation does depends on the log as it stands, so any list makes sense, and a list with some of its operations
 // left out too: that is what shrinking needs.
 
-import { StableLogError } from "../base/errors.js";
+import { errnoOf, StableLogError } from "../base/errors.js";
 import type { SaveBatch, Storage, WritableStorage } from "../raft/storage.js";
 import { type ConfState, type Entry, EntryType, emptyConfState, type SnapshotMetadata } from "../raftpb/types.js";
 import { FileStorage, type FileStorageOptions } from "../storage/file-storage.js";
@@ -102,7 +102,7 @@ const WEIGHTS: Readonly<Record<OperationName, number>> = {
   commitNow: 2,
   flush: 2,
   install: 1,
-  staged: 1,
+  staged: 2,
   stream: 1,
   streamCompact: 1,
   compactRotate: 2,
@@ -282,7 +282,7 @@ export class StorageRun {
     if (name === "killAt") return this.#killAt(random);
     const storage = await this.#opened();
     if (name === "killAmid") {
-      void Promise.allSettled(this.#call(storage, "concurrent", random));
+      void Promise.allSettled(this.#call(storage, stepsOf("concurrent", random), random));
       for (let turns = random.below(4); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
       return this.crash(false);
     }
@@ -294,21 +294,28 @@ export class StorageRun {
       const heard = (): void => {
         rejected = true;
       };
-      calls.push(...this.#call(storage, "rotate", random));
+      calls.push(...this.#call(storage, ["rotate"], random));
       await Promise.all(calls).catch(heard);
       if (!rejected) {
-        calls.push(...this.#call(storage, name, random));
+        calls.push(...this.#call(storage, ["compactAll"], random));
         for (const call of calls) call.catch(heard);
         for (let turns = random.below(12); turns > 0 && !rejected; turns--) {
           await new Promise((resolve) => setImmediate(resolve));
         }
       }
-      if (!rejected) calls.push(...this.#call(storage, "rotate", random));
+      if (!rejected) calls.push(...this.#call(storage, ["rotate"], random));
+    } else if (name === "concurrent") {
+      calls.push(...(await this.#overlapping(storage, random, new Random(seedOf(salt, 1)))));
     } else {
-      calls.push(...this.#call(storage, name, random));
+      calls.push(...this.#call(storage, stepsOf(name, random), random));
     }
     // All of them have an end before anybody looks at what is left.
+    if (name === "flush") calls.push(this.#flushed(storage));
     const ends = await Promise.allSettled(calls);
+    const { pendingBytes, state } = storage.stats();
+    if (state === "open" && pendingBytes > 0) {
+      throw new WorkloadError(`every call has ended, and ${pendingBytes} bytes count as queued`);
+    }
     const rejected = ends.find((end) => end.status === "rejected");
     if (rejected === undefined) return;
     if (this.#resolved >= this.#never) {
@@ -431,11 +438,44 @@ export class StorageRun {
     if (error instanceof StableLogError && error.maybeDurable !== true) this.#never = Math.min(this.#never, place);
   }
 
-  #call(storage: FileStorage, name: OperationName, random: Random): Promise<unknown>[] {
+  /**
+   * Steps that meet those before them anywhere on their way: queued, being written, being synced. Half of the time all are
+   * called in one turn, else some turns apart. Whoever has heard of a rejection calls no further.
+   */
+  async #overlapping(storage: FileStorage, random: Random, pace: Random): Promise<Promise<unknown>[]> {
+    const kinds = stepsOf("concurrent", random);
+    if (pace.chance(0.5)) return this.#call(storage, kinds, random);
+    const calls: Promise<unknown>[] = [];
+    let rejected = false;
+    for (const kind of kinds) {
+      const [call] = this.#call(storage, [kind], random);
+      calls.push(call as Promise<unknown>);
+      call?.catch(() => {
+        rejected = true;
+      });
+      for (let turns = pace.below(6); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      if (rejected) break;
+    }
+    return calls;
+  }
+
+  #flushed(storage: FileStorage): Promise<void> {
+    const life = this.#life;
+    const called = this.#called;
+    const flushed = storage.save({}).then(() => {
+      if (this.#life === life && this.#resolved < called) {
+        throw new WorkloadError(`save({}) resolved before step ${called} that was called before it`);
+      }
+    });
+    flushed.catch(() => {});
+    return flushed;
+  }
+
+  #call(storage: FileStorage, kinds: readonly StepName[], random: Random): Promise<unknown>[] {
     const before = [storage.lastIndex(), storage.firstIndex(), storage.initialState().hardState.commit];
     const life = this.#life;
     const calls: Promise<unknown>[] = [];
-    for (const kind of stepsOf(name, random)) {
+    for (const kind of kinds) {
       const step = stepOf(kind, this.#plans.at(-1) as Plan, random, this.#config);
       const place = this.#steps.push(step);
       this.#plans.push(step.after);
@@ -460,16 +500,6 @@ export class StorageRun {
       // Whoever crashes amid this does not wait for it.
       call.catch(() => {});
       calls.push(call);
-    }
-    if (name === "flush") {
-      const called = this.#called;
-      const flushed = storage.save({}).then(() => {
-        if (this.#life === life && this.#resolved < called) {
-          throw new WorkloadError(`save({}) resolved before step ${called} that was called before it`);
-        }
-      });
-      flushed.catch(() => {});
-      calls.push(flushed);
     }
     const after = [storage.lastIndex(), storage.firstIndex(), storage.initialState().hardState.commit];
     if (after.join() !== before.join()) {
@@ -504,18 +534,20 @@ export function misplaced(digest: number, { states, from, to }: RunFacts): strin
   return `recovered ${at} steps, and only ${to} were called`;
 }
 
+/** compactAll: up to the last entry. */
+type StepName = OperationName | "compactAll";
+
 /** What an operation calls together. */
-function stepsOf(name: OperationName, random: Random): (OperationName | "compactAll")[] {
+function stepsOf(name: OperationName, random: Random): StepName[] {
   if (name === "flush") return Array.from({ length: 1 + random.below(3) }, () => "append");
   // Both wait in one lane, so the compaction comes behind the snapshot however long that streams.
   if (name === "streamCompact") return ["stream", "compact"];
-  if (name === "compactRotate") return ["compactAll"];
   if (name !== "concurrent") return [name];
   const kinds = ["append", "append", "overwrite", "hardState", "commit", "compact", "compactAll", "rotate"] as const;
   return Array.from({ length: 2 + random.below(4) }, () => random.pick(kinds));
 }
 
-function stepOf(name: OperationName | "compactAll", plan: Plan, random: Random, config: StorageConfig): Step {
+function stepOf(name: StepName, plan: Plan, random: Random, config: StorageConfig): Step {
   const { dummy, last, commit, snapshot } = plan;
   const segmentBytes = config.options.segmentBytes ?? 4096;
   const lowest = Math.max(dummy, snapshot);
@@ -586,7 +618,7 @@ function stepOf(name: OperationName | "compactAll", plan: Plan, random: Random, 
       apply: async (storage) => {
         if (name === "staged" && storage instanceof FileStorage) {
           await storage.stageSnapshot(metadata, inPieces(data));
-          await storage.save({ snapshot: { metadata, data: new Uint8Array(0) }, hardState });
+          await saveStaged(storage, { snapshot: { metadata, data: new Uint8Array(0) }, hardState });
           return;
         }
         await storage.save({ snapshot: { metadata, data }, hardState });
@@ -606,6 +638,24 @@ function stepOf(name: OperationName | "compactAll", plan: Plan, random: Random, 
     return appendStep("large append", plan, 0, 1 + random.below(3), 700 + random.below(2600), random);
   if (name === "rotate") return appendStep("append", plan, 0, 1, segmentBytes, random);
   return appendStep("append", plan, 0, 1 + random.below(3), random.below(250), random);
+}
+
+/** A save that could not be made durable and poisons nothing may be called again, and what was staged for it is still there. */
+async function saveStaged(storage: FileStorage, batch: SaveBatch): Promise<void> {
+  try {
+    await storage.save(batch);
+  } catch (error) {
+    if (storage.stats().state !== "open") throw error;
+    await storage.save(batch).catch((again: unknown) => {
+      const { cause } = again as { cause?: unknown };
+      if (errnoOf(again) === "ENOENT" || errnoOf(cause) === "ENOENT") {
+        throw new WorkloadError(`what was staged is gone after a save was rejected: ${String(again)}`, {
+          cause: again,
+        });
+      }
+      throw again;
+    });
+  }
 }
 
 function appendStep(what: string, plan: Plan, back: number, count: number, bytes: number, random: Random): Step {

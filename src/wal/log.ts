@@ -17,6 +17,7 @@ import { crc32 } from "../base/crc32.js";
 import { errnoOf, StableLogError } from "../base/errors.js";
 import { type Disk, type DiskFile, type DiskLock, joinPath } from "../disk/disk.js";
 import { FileDisk } from "../disk/file-disk.js";
+import { DirectoryNames } from "./directory-names.js";
 import * as f from "./format.js";
 import {
   checkFrame,
@@ -97,6 +98,8 @@ export interface LogStats {
   readonly spareBytes: number;
   readonly cacheBytes: number;
   readonly indexBytes: number;
+  /** Bytes of saves that are queued or on their way to the disk; what maxPendingBytes bounds. */
+  readonly pendingBytes: number;
   readonly state: "open" | "poisoned" | "closed";
 }
 
@@ -144,6 +147,8 @@ export class Log<T> implements GroupSink {
   /** What is durable. */
   readonly view: LogView;
   readonly #stateFile: StateFile | undefined;
+  /** Whoever gives a file in the log's directory its name does so here. */
+  readonly names: DirectoryNames;
   readonly #pipeline: SegmentPipeline;
   readonly #commit: GroupCommit;
   readonly #cache: RecordCache<T>;
@@ -202,6 +207,7 @@ export class Log<T> implements GroupSink {
     this.#durable = recovered.segments.at(-1)?.sequence ?? 0;
     this.#engine = chooseEngine(options, recovered.syncMs);
     this.#cache = new RecordCache(options.cacheBytes, options.materialize);
+    this.names = new DirectoryNames(options.disk, dir);
     this.#pipeline = new SegmentPipeline(options.disk, dir, options.sync !== "off");
     this.#commit = new GroupCommit(this, Math.min(MAX_GROUP_BYTES, Math.ceil(options.segmentBytes / 4)));
   }
@@ -648,15 +654,16 @@ export class Log<T> implements GroupSink {
     }
     const path = joinPath(this.#dir, name);
     try {
-      await this.#pipeline.rename(path);
-      await this.#disk.syncDir(this.#dir);
+      // A name whose directory failed to sync is never used again: a second sync could lie about it.
+      await this.names.give(
+        () => this.#pipeline.rename(path),
+        () => this.#disk.unlink(path).catch(() => {}),
+      );
       // With sync off it is empty, and grows.
       return { file, capacity: this.#engine === "off" ? capacity : file.size() };
     } catch (error) {
-      // A name whose directory failed to sync is never used again: a second sync could lie about it.
       this.#nextGeneration = generation + 1;
       await file.close().catch(() => {});
-      await this.#disk.unlink(path).catch(() => {});
       throw spaceError(action, error, { file: name });
     }
   }
@@ -816,7 +823,7 @@ export class Log<T> implements GroupSink {
         if ((await this.#disk.stat(joinPath(this.#dir, indexName(segment.generation)))) !== undefined) {
           await this.#disk.unlink(joinPath(this.#dir, indexName(segment.generation)));
         }
-        if (!(await this.#pipeline.recycle(path, this.#dir))) await this.#disk.unlink(path);
+        if (!(await this.#pipeline.recycle(path, this.names))) await this.#disk.unlink(path);
       } catch (error) {
         segments.unshift(segment);
         this.#live = undefined;
@@ -1147,6 +1154,7 @@ export class Log<T> implements GroupSink {
       spareBytes: this.#pipeline.spareBytes,
       cacheBytes: this.#cache.bytes,
       indexBytes,
+      pendingBytes: this.#commit.pendingBytes,
       state: this.#status === "closing" ? "closed" : this.#status,
     };
   }

@@ -5,6 +5,7 @@
 // Zeros go to a file of their own because zero-filling the file being written makes its own syncs flush the zeros.
 
 import { type Disk, type DiskFile, joinPath } from "../disk/disk.js";
+import type { DirectoryNames } from "./directory-names.js";
 import { SPARE_NAME } from "./segment-name.js";
 
 const PIECE_BYTES = 1024 * 1024;
@@ -127,13 +128,12 @@ export class SegmentPipeline {
    * an earlier call that failed after that. The rename is durable before a byte of it is overwritten, so a crash never
    * leaves zeros under a segment's name.
    */
-  async recycle(path: string, dir: string): Promise<boolean> {
+  async recycle(path: string, names: DirectoryNames): Promise<boolean> {
     if ((await this.#disk.stat(path)) === undefined) return true;
     while (this.#work !== undefined) await this.#work;
     if (!this.#zeroFill || this.#closed || this.#taken || this.#spare !== undefined) return false;
     await this.#alone(async () => {
-      await this.#disk.rename(path, this.#path);
-      await this.#disk.syncDir(dir);
+      await names.give(() => this.#disk.rename(path, this.#path));
       const file = await this.#disk.open(this.#path, "write");
       this.#spare = { file, filled: 0, found: file.size(), dirty: true };
     });

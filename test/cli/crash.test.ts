@@ -1,11 +1,14 @@
 // `stablelog crash` from outside: what it counts, what it answers to lines and times that make no sense, what it draws. That it
 // finds bugs is shown by test/crash/planted-bugs.long.ts.
 
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { json, stablelog } from "./run-cli.js";
+import { childEnv } from "../child-env.js";
+import { cliPath, json, stablelog } from "./run-cli.js";
 
 let home: string;
 beforeAll(async () => {
@@ -58,13 +61,46 @@ describe.concurrent("stablelog crash", () => {
 
   test("--replay runs a line again, --timeline draws it", async () => {
     const file = join(home, "crash.html");
-    const line = "SEED=3 MODEL=posix OPS=append,large,append POINT=11 MASK=10";
+    const line = "SEED=3 MODEL=posix OPS=append,large,append POINT=8 MASK=10";
     const { code, stdout, stderr } = await stablelog("crash", "--replay", line, "--timeline", file);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(stdout).toContain("ok: ");
     const page = await readFile(file, "utf8");
     expect(page).toContain("<svg");
     expect(page).toContain(line.replaceAll(">", "&gt;"));
+  });
+
+  test("--replay --json prints one object", async () => {
+    const line = "SEED=3 MODEL=posix OPS=append,large,append POINT=8 MASK=10";
+    const outcome = await stablelog("crash", "--replay", line, "--json");
+    expect(outcome.code).toBe(0);
+    expect(json<{ ok: boolean; line: string; verdict: string }>(outcome)).toMatchObject({ ok: true, line });
+  });
+
+  test("an interrupt ends a run with what it has counted", async () => {
+    // It interrupts itself as soon as it listens.
+    const hook = `const asking = setInterval(() => {
+      if (process.listenerCount("SIGINT") === 0) return;
+      clearInterval(asking);
+      process.kill(process.pid, "SIGINT");
+    }, 5);`;
+    const args = [
+      "--import",
+      `data:text/javascript,${encodeURIComponent(hook)}`,
+      cliPath,
+      "crash",
+      "--seeds",
+      "100000",
+    ];
+    const child = spawn(process.execPath, args, { env: childEnv(), stdio: ["ignore", "pipe", "inherit"] });
+    let text = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    const [code] = (await once(child, "close")) as [number];
+    expect(code).toBe(130);
+    expect(text).toContain("until it was interrupted");
+    expect(text).toMatch(/seeds +\d/);
   });
 
   test.each([
@@ -75,7 +111,11 @@ describe.concurrent("stablelog crash", () => {
     [["--short", "9"], "--short must be an integer from 1 to 4"],
     [["--replay", "nonsense"], "no line of a crash"],
     [["--replay", "SEED=1 POINT=99999 MASK=-"], "moments"],
+    [["--replay", "SEED=1 POINT=0 MASK=zz"], "does not fit"],
+    [["--replay", "SEED=1 POINT=0"], "no line of a crash"],
     [["--replay", "SEED=1", "--timeline", "x.html"], "no crash to draw"],
+    [["--replay", "SEED=1", "--seeds", "5"], "--seeds does not go with --replay"],
+    [["--mutations", "5", "--model", "kill"], "--model does not go with --mutations"],
     [["--timeline", "x.html"], "--timeline goes with --replay"],
     [["extra"], "unexpected argument"],
   ])("%j ends with exit code 2 and says why", async (args, why) => {

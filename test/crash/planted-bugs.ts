@@ -180,7 +180,13 @@ const naming: readonly PlantedBug[] = [
   {
     name: "no-segment-dir-sync",
     why: "The directory is not synced after a new segment got its name: a power cut takes the file with all that was acknowledged in it.",
-    patches: [{ file: "wal/log.js", text: "await this.#disk.syncDir(this.#dir);", replacement: "" }],
+    patches: [
+      {
+        file: "wal/log.js",
+        text: "await this.names.give(() => this.#pipeline.rename(path), () => this.#disk.unlink(path).catch(() => { }));",
+        replacement: "await this.#pipeline.rename(path);",
+      },
+    ],
   },
   {
     name: "no-state-dir-sync",
@@ -1055,14 +1061,8 @@ const compacting: readonly PlantedBug[] = [
     patches: [
       {
         file: "storage/snapshot-file.js",
-        text: `try {
-            await disk.syncDir(dir);
-        }
-        catch (error) {
-            await disk.rename(joinPath(dir, name), joinPath(dir, file.name));
-            throw error;
-        }`,
-        replacement: "",
+        text: "await names.give(() => disk.rename(joinPath(dir, file.name), joinPath(dir, name)), () => disk.rename(joinPath(dir, name), joinPath(dir, file.name)));",
+        replacement: "await disk.rename(joinPath(dir, file.name), joinPath(dir, name));",
       },
     ],
   },
@@ -1189,6 +1189,56 @@ const sharing: readonly PlantedBug[] = [
   },
 ];
 
+// ---- saves that meet others on their way
+
+const overlapping: readonly PlantedBug[] = [
+  {
+    name: "failed-sync-of-another-ignored",
+    why: "A sync of the directory that fails for a segment being recycled has taken the new segment's name with it, and the sync behind it says yes: what is acknowledged in that segment goes with its name at the next power cut.",
+    patches: [
+      {
+        file: "wal/directory-names.js",
+        text: `if (this.#failures !== failures)
+                throw this.#cause;`,
+        replacement: "",
+      },
+    ],
+  },
+  {
+    name: "joins-what-is-being-written",
+    why: "A save joins the group that a write or sync is under way for: it is acknowledged with it, and its bytes were never written.",
+    patches: [{ file: "wal/group-commit.js", text: "!(this.#busy && this.#queue.length === 1) &&", replacement: "" }],
+  },
+  {
+    name: "failed-bytes-stay-pending",
+    why: "Saves that were rejected count as queued for ever: a log that was short of room a few times takes nothing any more.",
+    patches: [
+      {
+        file: "wal/group-commit.js",
+        text: `this.#busy = false;
+        this.#pendingBytes = 0;`,
+        replacement: "this.#busy = false;",
+      },
+    ],
+  },
+  {
+    name: "identity-serial-stands-still",
+    why: "The serial of STATE's identity is counted on once a life: from the third segment on the slot that is written does not win over the other, and STATE names a segment before the newest.",
+    patches: [{ file: "wal/state-file.js", text: "this.#identity.serial = next.serial;", replacement: "" }],
+  },
+  {
+    name: "staged-keeps-the-failed-name",
+    why: "A staged snapshot that was given its name keeps it when the directory cannot be synced, and is looked for under the old one: the save can never be called again.",
+    patches: [
+      {
+        file: "storage/snapshot-file.js",
+        text: ", () => disk.rename(joinPath(dir, name), joinPath(dir, file.name)));",
+        replacement: ");",
+      },
+    ],
+  },
+];
+
 const all: readonly PlantedBug[] = [
   ...acknowledging,
   ...naming,
@@ -1199,6 +1249,7 @@ const all: readonly PlantedBug[] = [
   ...splitting,
   ...compacting,
   ...sharing,
+  ...overlapping,
 ];
 
 /**

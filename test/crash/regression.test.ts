@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { FileStorage } from "../../src/storage/file-storage.js";
 import { SimDisk } from "../../src/testing/sim-disk.js";
 import { replayLine } from "../../src/testing/storage-campaign.js";
+import { DirectoryNames } from "../../src/wal/directory-names.js";
 
 const entry = { term: 1, index: 1, type: 0, data: new Uint8Array(10) } as const;
 
@@ -26,6 +27,10 @@ describe("found by the campaign", () => {
     [
       "SEED=79 MODEL=kill OPS=append.424,rotate.508,append.352 FAULT=any#44:EROFS:forGood:clean:0",
       "close() of a poisoned log rejected with the system's own error when STATE could not be closed",
+    ],
+    [
+      "SEED=8365 MODEL=posix OPS=concurrent.224,large.291,flush.546,staged.436,rotate.826,concurrent.138,staged.413,commit.367,staged.976,rotate.330,compact.788,append.410,compactRotate.339 FAULT=syncDir#21:ENOSPC:once:clean:0",
+      "a recycled segment's sync of the directory failed and took the new segment's name with it; the sync behind it said yes",
     ],
   ] as const) {
     it(`${line}: ${why}`, async () => {
@@ -55,6 +60,29 @@ describe("found by the campaign", () => {
     await storage.save({ entries: [entry] });
     const after = await FileStorage.open("/log", { disk: nothingButSynced(disk), create: false });
     expect(after.lastIndex()).toBe(1);
+  });
+
+  it("a failed sync of the directory takes the names of all, so each gives its own once more", async () => {
+    const disk = new SimDisk();
+    await disk.mkdir("/log");
+    disk.makeDurable();
+    const names = new DirectoryNames(disk, "/log");
+    const make = (name: string) => async (): Promise<void> => (await disk.open(`/log/${name}`, "create")).close();
+    const fault = disk.inject({ on: "syncDir", error: "EIO" });
+    const undone: string[] = [];
+    const ends = await Promise.allSettled(
+      ["a", "b", "c"].map((name) =>
+        names.give(make(name), async () => {
+          undone.push(name);
+          await disk.unlink(`/log/${name}`);
+        }),
+      ),
+    );
+    expect(fault.struck).toBe(1);
+    expect(ends.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+    expect(undone.sort()).toEqual(["a", "b", "c"]);
+    await Promise.all(["a", "b", "c"].map((name) => names.give(make(name))));
+    expect([...nothingButSynced(disk).dump().keys()].sort()).toEqual(["/log/a", "/log/b", "/log/c"]);
   });
 
   it("close() resolves when a file cannot be closed, poisoned or not", async () => {

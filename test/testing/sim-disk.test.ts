@@ -13,7 +13,7 @@ import {
   type Mask,
   parseMask,
 } from "../../src/testing/crash-point.js";
-import type { DiskOperation } from "../../src/testing/fault-plan.js";
+import type { DiskOperation, FaultRule } from "../../src/testing/fault-plan.js";
 import { Random } from "../../src/testing/random.js";
 import { SimDisk, type SimDiskOptions } from "../../src/testing/sim-disk.js";
 import { testDisk } from "../disk/disk-contract.js";
@@ -1055,6 +1055,32 @@ describe("faults", () => {
       await Promise.all([synced, named]);
       expect(done.sort()).toEqual(["directory", "file"]);
       expect(statesOf(disk)).toEqual(new Set(["/log/a=new"]));
+    }
+  });
+
+  it("a rule that could strike nothing, or do nothing, is a RangeError", () => {
+    const rules: unknown[] = [
+      {},
+      { on: "sync" },
+      { on: "snyc", error: "EIO" },
+      { on: ["sync", "fsync"], error: "EIO" },
+      { error: "oops" },
+      { error: "EIO", nth: 0 },
+      { error: "EIO", times: 0 },
+      { error: "EIO", pages: "x" },
+      { lie: "cheat" },
+      { on: "read", lie: "lost" },
+      { on: "open", lie: "hang" },
+    ];
+    for (const rule of rules) {
+      expect(() => new SimDisk().inject(rule as FaultRule), JSON.stringify(rule)).toThrow(RangeError);
+    }
+  });
+
+  it("options that make no sense are a RangeError", () => {
+    const options: unknown[] = [{ sectorBytes: 100 }, { model: "ntfs" }, { capacity: -1 }, { handles: Number.NaN }];
+    for (const each of options) {
+      expect(() => new SimDisk(each as SimDiskOptions), JSON.stringify(each)).toThrow(RangeError);
     }
   });
 

@@ -121,6 +121,97 @@ describe("simulate()", () => {
     expect(wrong.message).toContain("check() gave false");
   });
 
+  it("rejects when a state fails and the failure does not repeat, and tells of the failure", async () => {
+    const good = workloadOf({});
+    let checks = 0;
+    const once = {
+      ...good,
+      check: () => {
+        if (++checks === 3) throw new Error("the third one");
+      },
+    };
+    const error = await failureOf(once);
+    expect(error.message).toContain("does not when run again");
+    expect(error.message).toContain("the third one");
+    // Another run has fewer moments: there is nothing to run again.
+    let runs = 0;
+    const shorter: Simulation<string, SmallLog> = {
+      ...workloadOf({ noSync: true }),
+      seeds: 1,
+      workload: async (disk, run) => {
+        const { workload } = workloadOf({ noSync: true });
+        if (runs++ === 0) await workload(disk, run);
+        else await SmallLog.open(disk, {});
+      },
+    };
+    expect((await failureOf(shorter)).message).toContain("does not when run again");
+  });
+
+  it("rejects whatever check() and recover() reject with", async () => {
+    for (const reason of [undefined, null, 0, "a word"]) {
+      const rejects = (): Promise<never> => Promise.reject(reason);
+      expect(await failureOf({ ...workloadOf({}), check: rejects })).toMatchObject({ cause: reason });
+      expect(await failureOf({ ...workloadOf({}), recover: rejects })).toMatchObject({ cause: reason });
+    }
+  });
+
+  it("rejects a workload that throws at once, or asks nothing of its disk", async () => {
+    const throws = (): never => {
+      throw new Error("at once");
+    };
+    expect((await failureOf({ ...workloadOf({}), workload: throws })).message).toContain("at once");
+    expect((await failureOf({ ...workloadOf({}), workload: async () => {} })).message).toContain("nothing of the disk");
+  });
+
+  it("throws a RangeError for seeds, limits and lines that make no sense", async () => {
+    const good = workloadOf({});
+    for (const seeds of [0, -1, 1.5, "5..3", "x", [], [-1], [1.5]]) {
+      await expect(simulate({ ...good, seeds }), String(seeds)).rejects.toThrow(RangeError);
+    }
+    await expect(simulate({ ...good, states: 0 })).rejects.toThrow(RangeError);
+    await expect(simulate({ ...good, nested: -1 })).rejects.toThrow(RangeError);
+    await expect(simulate({ ...good, sectorBytes: 100 as 512 })).rejects.toThrow(RangeError);
+    for (const mask of ["zz", "9", "000000000"]) {
+      await expect(simulate({ ...good, replay: `SEED=1 POINT=0 MASK=${mask}` }), mask).rejects.toThrow(RangeError);
+    }
+  });
+
+  it("tells of both crashes when the second one, within recovery, is to blame", async () => {
+    // Recovery writes everything anew from the beginning, and a crash amid that leaves neither the old nor the new.
+    const path = "/log";
+    const content = async (disk: SimDisk): Promise<string> => {
+      if ((await disk.stat(path)) === undefined) return "";
+      const file = await disk.open(path, "read");
+      const bytes = new Uint8Array(file.size());
+      file.read(bytes, 0, bytes.length, 0);
+      await file.close();
+      return new TextDecoder().decode(bytes);
+    };
+    const error = await failureOf({
+      workload: async (disk, { ledger }) => {
+        const file = await disk.open(path, "create");
+        await disk.syncDir("/");
+        await ledger.keep("kept", () => file.commit(new TextEncoder().encode("kept"), 0, 4, 0));
+      },
+      recover: async (disk) => {
+        const text = await content(disk);
+        if (text === "") return undefined as unknown as SmallLog;
+        const file = await disk.open(path, "write");
+        await file.truncate(0);
+        file.sync();
+        await file.commit(new TextEncoder().encode(text), 0, text.length, 0);
+        await file.close();
+        return undefined as unknown as SmallLog;
+      },
+      check: async (disk, { ledger }) => (await content(disk)) === "kept" || ledger.acknowledged.length === 0,
+      seeds: 1,
+    });
+    expect(error.line).toMatch(/POINT=\d+\/\d+ MASK=/);
+    expect(error.message).toContain("within the recovery of that");
+    expect(error.message).toContain(`truncate ${path}`);
+    expect(error.story?.within?.operations.some(({ operation }) => operation === "truncate")).toBe(true);
+  });
+
   it("begins with what prepare() has made, durably", async () => {
     const seen: number[] = [];
     const prepared = async (disk: SimDisk): Promise<void> => {

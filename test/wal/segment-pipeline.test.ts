@@ -2,7 +2,9 @@
 // happens at the same time, leaves a second file of the spare's name or zeros under a segment's.
 
 import { describe, expect, it } from "vitest";
+import type { Disk } from "../../src/disk/disk.js";
 import { MemoryDisk } from "../../src/disk/memory-disk.js";
+import { DirectoryNames } from "../../src/wal/directory-names.js";
 import { SegmentPipeline } from "../../src/wal/segment-pipeline.js";
 import { failNth, turns, watchedDisk } from "./helpers.js";
 
@@ -83,7 +85,7 @@ describe("take()", () => {
     expect((await pipeline.take(4096)).size()).toBe(0);
     await pipeline.rename("/log/a");
     await put(disk, "old", 4096);
-    expect(await pipeline.recycle("/log/old", "/log")).toBe(false);
+    expect(await pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"))).toBe(false);
     expect(namesOf(disk)).toEqual(["a", "old"]);
   });
 
@@ -107,7 +109,7 @@ describe("take()", () => {
           "/log",
           true,
         );
-        if (recycled) expect(await pipeline.recycle("/log/old", "/log")).toBe(true);
+        if (recycled) expect(await pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"))).toBe(true);
         else await disk.unlink("/log/old");
         // Closing and removing are what is done about a failure.
         faults = failNth(n, "ENOSPC", (call) => call !== "close" && call !== "unlink");
@@ -216,7 +218,7 @@ describe("recycle()", () => {
     const disk = await newDisk();
     await put(disk, "old", size);
     const pipeline = new SegmentPipeline(disk, "/log", true);
-    expect(await pipeline.recycle("/log/old", "/log")).toBe(true);
+    expect(await pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"))).toBe(true);
     expect(pipeline.spareBytes).toBe(size);
     expect(namesOf(disk)).toEqual(["spare"]);
     pipeline.advance(0.6, 2 * MIB);
@@ -231,12 +233,9 @@ describe("recycle()", () => {
     const disk = await newDisk();
     await put(disk, "old", 8192);
     const calls: string[] = [];
-    const pipeline = new SegmentPipeline(
-      watchedDisk(disk, (call) => void calls.push(call)),
-      "/log",
-      true,
-    );
-    await pipeline.recycle("/log/old", "/log");
+    const watched = watchedDisk(disk, (call) => void calls.push(call));
+    const pipeline = new SegmentPipeline(watched, "/log", true);
+    await pipeline.recycle("/log/old", new DirectoryNames(watched, "/log"));
     await pipeline.take(8192);
     const wanted = ["rename", "syncDir", "open", "writeLater"];
     expect(calls.filter((call) => wanted.includes(call)).slice(0, 4)).toEqual(wanted);
@@ -247,10 +246,10 @@ describe("recycle()", () => {
     await put(disk, "a", 4096);
     await put(disk, "b", 4096);
     const pipeline = new SegmentPipeline(disk, "/log", true);
-    expect(await pipeline.recycle("/log/a", "/log")).toBe(true);
-    expect(await pipeline.recycle("/log/b", "/log")).toBe(false);
+    expect(await pipeline.recycle("/log/a", new DirectoryNames(disk, "/log"))).toBe(true);
+    expect(await pipeline.recycle("/log/b", new DirectoryNames(disk, "/log"))).toBe(false);
     await pipeline.close();
-    expect(await pipeline.recycle("/log/b", "/log")).toBe(false);
+    expect(await pipeline.recycle("/log/b", new DirectoryNames(disk, "/log"))).toBe(false);
     expect(namesOf(disk)).toEqual(["b"]);
   });
 
@@ -259,13 +258,14 @@ describe("recycle()", () => {
       const disk = await newDisk();
       await put(disk, "old", 8192);
       const faults = failNth(n, "EIO");
-      const pipeline = new SegmentPipeline(watchedDisk(disk, faults.watch), "/log", true);
-      const failed = await pipeline.recycle("/log/old", "/log").then(
+      const watched = watchedDisk(disk, faults.watch);
+      const pipeline = new SegmentPipeline(watched, "/log", true);
+      const failed = await pipeline.recycle("/log/old", new DirectoryNames(watched, "/log")).then(
         () => false,
         () => true,
       );
       if (!failed) break;
-      expect(await pipeline.recycle("/log/old", "/log")).toBe(true);
+      expect(await pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"))).toBe(true);
       expect(namesOf(disk)).toEqual(["spare"]);
       const file = await pipeline.take(4096);
       await pipeline.rename("/log/new");
@@ -278,8 +278,8 @@ describe("recycle()", () => {
   /** Runs `during` while the n-th call of the first work waits; then lets it go on. */
   async function interleave(
     n: number,
-    first: (pipeline: SegmentPipeline) => Promise<unknown>,
-    during: (pipeline: SegmentPipeline) => Promise<unknown>,
+    first: (pipeline: SegmentPipeline, disk: Disk) => Promise<unknown>,
+    during: (pipeline: SegmentPipeline, disk: Disk) => Promise<unknown>,
   ): Promise<{ disk: MemoryDisk; pipeline: SegmentPipeline; waited: boolean }> {
     const disk = await newDisk();
     await put(disk, "old", 3 * MIB);
@@ -294,9 +294,9 @@ describe("recycle()", () => {
       });
     });
     const pipeline = new SegmentPipeline(watched, "/log", true);
-    const one = first(pipeline);
+    const one = first(pipeline, watched);
     await settle();
-    const other = during(pipeline);
+    const other = during(pipeline, watched);
     await settle();
     release();
     await Promise.all([one, other]);
@@ -308,7 +308,8 @@ describe("recycle()", () => {
     await pipeline.rename("/log/new");
     file.write(Uint8Array.of(1, 2, 3), 0, 3, 0);
   };
-  const recycle = (pipeline: SegmentPipeline): Promise<boolean> => pipeline.recycle("/log/old", "/log");
+  const recycle = (pipeline: SegmentPipeline, disk: Disk): Promise<boolean> =>
+    pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"));
 
   it.each([
     ["recycle() beside take()", recycle, takeAndWrite],
