@@ -801,7 +801,7 @@ const CLOSE_SHARE = 0.06;
 const closeLimits: ExploreLimits = { ...defaultLimits, states: 6, nestedShare: 0.1, nestedStates: 3 };
 const wideLimits: ExploreLimits = { ...defaultLimits, states: 3, nestedShare: 0.02, nestedStates: 2 };
 /** The share of moments that a wide look takes in. */
-const WIDE_SHARE = 0.22;
+const WIDE_SHARE = 0.2;
 
 /**
  * Everything about one seed: its crashes, then failing calls amid the run and within open(), then a full disk.
@@ -824,8 +824,20 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
     if (i === 0)
       await fullRun(plan, random.below(plan.operations.length), random.pick([0, 0, 600, 3000, 9000]), counts);
   }
+  if (faults > 0 && plan.latency && plan.config.options.sync !== "off") await faultsInMeetings(plan, random, counts);
   if (random.chance(options.damage ?? 0.1)) await damageSome(plan, counts);
   counts.seeds++;
+}
+
+/** Syncs of the directory fail while one task gives a segment its name and another takes one away. @throws CampaignFailure. */
+async function faultsInMeetings(plan: SeedPlan, random: Random, counts: CampaignCounts): Promise<void> {
+  const operation = (name: Operation["name"]): Operation => ({ name, salt: 1 + random.below(999) });
+  for (let runs = 4; runs > 0; runs--) {
+    const operations = [operation("append"), operation("compactRotate"), operation("compactRotate")];
+    const nth = 8 + random.below(8);
+    const fault: FaultSpec = { on: "syncDir", nth, error: "EIO", times: "once", pages: "clean", bytes: 0 };
+    await faultRun({ ...plan, operations }, fault, counts);
+  }
 }
 
 /** Pieces of damage for one seed of ten. */
