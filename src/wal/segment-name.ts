@@ -7,23 +7,23 @@ export const STATE_NAME = "STATE";
 export const STATE_TMP_NAME = "STATE.tmp";
 export const SPARE_NAME = "spare";
 
-const SEGMENT = /^([0-9a-f]{16})\.seg$/;
-const INDEX = /^([0-9a-f]{16})\.idx$/;
+const GENERATION_DIGITS = 16;
+const SEGMENT = /^[0-9a-f]{16}\.seg$/;
+const INDEX = /^[0-9a-f]{16}\.idx$/;
 
 /** `<generation, 16 hex digits>.seg` */
 export function segmentName(generation: number): string {
-  return `${hex(generation, 16)}.seg`;
+  return `${hex(generation, GENERATION_DIGITS)}.seg`;
 }
 
 /** `<generation, 16 hex digits>.idx` */
 export function indexName(generation: number): string {
-  return `${hex(generation, 16)}.idx`;
+  return `${hex(generation, GENERATION_DIGITS)}.idx`;
 }
 
 function parse(pattern: RegExp, name: string): number | undefined {
-  const match = pattern.exec(name);
-  if (match === null) return undefined;
-  const generation = Number.parseInt(match[1] ?? "", 16);
+  if (!pattern.test(name)) return undefined;
+  const generation = Number.parseInt(name.slice(0, GENERATION_DIGITS), 16);
   return Number.isSafeInteger(generation) && generation > 0 ? generation : undefined;
 }
 
