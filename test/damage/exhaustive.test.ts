@@ -17,6 +17,7 @@ import {
   type Specimen,
   type Step,
   specimenOf,
+  touchedBy,
   withoutWatermark,
 } from "../../src/testing/damage.js";
 import { growSpecimens } from "../../src/testing/mutations.js";
@@ -72,8 +73,17 @@ function readBytes(extents: readonly Extent[]): number {
   return bytes;
 }
 
+/** Does the byte stand for something? */
+function isRead(extents: readonly Extent[], at: number): boolean {
+  const extent = extents.find(({ from, to }) => at >= from && at < to);
+  return extent !== undefined && !extent.unread.some(({ from, to }) => at >= from && at < to);
+}
+
 const framesOf = (on: Specimen, file?: string): Extent[] =>
   on.layout.filter((each) => (each.kind === "head" || each.kind === "frame") && (file ?? each.file) === each.file);
+
+/** Of logs of several files one bit of so many; all of them with STABLELOG_EXHAUSTIVE=all. A segment of 4 KiB has all of its. */
+const EACH = process.env["STABLELOG_EXHAUSTIVE"] === "all" ? 1 : 5;
 
 describe("every flipped bit", () => {
   it.each(["one closed", "one killed"])("judge() sees ERR_CORRUPT for each bit of the segment: %s", async (name) => {
@@ -117,12 +127,13 @@ describe("every flipped bit", () => {
     const on = specimen("many closed");
     for (const file of on.files.keys()) {
       if (file === "STATE") continue;
-      const bits = 8 * sizeOf(on, file);
-      const counts = await tally(on, flips(file, 0, bits / 8));
+      const extents = on.layout.filter((each) => each.file === file && each.kind !== "other");
+      const damages = [...flips(file, 0, sizeOf(on, file))].filter((_, i) => i % EACH === 0);
+      const stands = damages.filter((damage) => isRead(extents, touchedBy(on.files, damage)[0]?.from ?? 0)).length;
+      const counts = await tally(on, damages);
       const said = Object.entries(counts).reduce((sum, [key, n]) => (key === "same" ? sum : sum + n), 0);
-      const read = 8 * readBytes(on.layout.filter((each) => each.file === file && each.kind !== "other"));
-      expect(said, file).toBe(read);
-      expect(counts["same"] ?? 0, file).toBe(bits - read);
+      expect(said, file).toBe(stands);
+      expect(counts["same"] ?? 0, file).toBe(damages.length - stands);
     }
     const snapshots = [...on.files.keys()].filter((file) => file.endsWith(".snapshot"));
     expect(snapshots.length).toBe(2);
@@ -167,8 +178,8 @@ describe("every flipped bit", () => {
     for (const name of ["one closed", "one powerless", "many killed", "group behind"]) {
       const other = specimen(name);
       for (const { from, to } of other.layout.filter(({ file }) => file === "STATE")) {
-        const counts = await tally(other, flips("STATE", from, from + f.WATERMARK_BYTES));
-        expect(counts).toEqual({ same: 8 * f.WATERMARK_BYTES });
+        const fields = [...flips("STATE", from, from + f.WATERMARK_BYTES)].filter((_, i) => i % EACH === 0);
+        expect(await tally(other, fields)).toEqual({ same: fields.length });
         const rest = [...flips("STATE", from + f.WATERMARK_BYTES, to)].filter((_, i) => i % 997 === 0);
         expect(await tally(other, rest)).toEqual({ same: rest.length });
       }

@@ -11,7 +11,7 @@ import { Home } from "./home.js";
 import { acknowledged, Ledger } from "./ledger.js";
 import type { Script, Task } from "./programs/plan.js";
 
-const KILLS = Number(process.env["STABLELOG_KILLS"] ?? 200);
+const KILLS = Number(process.env["STABLELOG_KILLS"] ?? 100);
 const seed = Number(process.env["STABLELOG_KILL_SEED"] ?? Date.now() % 1_000_000);
 /** Kills in one directory; then another begins, under the next arrangement. */
 const KILLS_A_DIRECTORY = 10;
