@@ -213,6 +213,22 @@ describe("rename()", () => {
   });
 });
 
+describe("without zeros", () => {
+  it("take() gives an empty file, and nothing is made ahead or kept", async () => {
+    const disk = await newDisk();
+    await put(disk, "old", 4096);
+    const pipeline = new SegmentPipeline(disk, "/log", false);
+    pipeline.advance(0.9, 4096);
+    await settle();
+    expect(namesOf(disk)).toEqual(["old"]);
+    expect(await pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"))).toBe(false);
+    const file = await pipeline.take(4096);
+    await pipeline.rename("/log/new");
+    expect(file.size()).toBe(0);
+    expect(namesOf(disk).sort()).toEqual(["new", "old"]);
+  });
+});
+
 describe("recycle()", () => {
   it.each([4096, MIB + 4096, 5 * MIB])("gives a released file of %i bytes back as zeros only", async (size) => {
     const disk = await newDisk();
