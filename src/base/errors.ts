@@ -62,10 +62,11 @@ export class StableLogError extends Error {
     super(message, "cause" in detail ? { cause: detail.cause } : undefined);
     this.name = "StableLogError";
     this.code = code;
-    const { cause: _cause, ...rest } = detail;
-    for (const [name, value] of Object.entries(rest)) {
-      if (value !== undefined) Object.defineProperty(this, name, { value, enumerable: true });
-    }
+    if (detail.file !== undefined) this.file = detail.file;
+    if (detail.offset !== undefined) this.offset = detail.offset;
+    if (detail.maybeDurable !== undefined) this.maybeDurable = detail.maybeDurable;
+    if (detail.lastIndex !== undefined) this.lastIndex = detail.lastIndex;
+    if (detail.maybeLostThrough !== undefined) this.maybeLostThrough = detail.maybeLostThrough;
   }
 
   get [brand](): true {

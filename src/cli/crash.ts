@@ -289,16 +289,26 @@ async function replayOne(line: string, timeline: string | undefined, json: boole
     await fse.outputFile(timeline, drawTimeline(story));
     if (!json) await print(`drawn: ${timeline}`);
   }
+  const message = failure instanceof Error ? failure.message : String(failure);
   if (json) {
-    const message = failure === undefined ? undefined : failure instanceof Error ? failure.message : String(failure);
-    await print(toJson({ ok: failure === undefined, line, verdict: story?.verdict, failure: message }, 2));
+    await print(
+      toJson(
+        {
+          ok: failure === undefined,
+          line,
+          verdict: story?.verdict,
+          failure: failure === undefined ? undefined : message,
+        },
+        2,
+      ),
+    );
     return failure === undefined ? EXIT.ok : EXIT.failed;
   }
   if (failure === undefined) {
     await print(`${paint("green", "ok")}: ${story?.verdict ?? "everything held"}`);
     return EXIT.ok;
   }
-  await print(`${paint("red", "failed")}: ${failure instanceof Error ? failure.message : String(failure)}`);
+  await print(`${paint("red", "failed")}: ${message}`);
   await print(`  ${line}`);
   return EXIT.failed;
 }

@@ -37,8 +37,9 @@ export class CrashLedger<T> implements LedgerView<T> {
   readonly #write: ((line: string) => void) | undefined;
 
   /**
-   * `write`: where each line goes, whole, before it returns, such as `(line) => fs.writeSync(fd, line)` to a file (a full pipe may
-   * take a part of a line, or throw EAGAIN). Without it the ledger is in memory alone. Values that are written must survive JSON; byte arrays do.
+   * `write`: where each line goes, whole, before it returns, such as `(line) => fs.writeSync(fd, line)` to a file (a full pipe
+   * may take a part of a line, or throw EAGAIN). Without it the ledger is in memory alone. Values that are written must
+   * survive JSON; byte arrays do.
    */
   constructor(write?: (line: string) => void) {
     this.#write = write;

@@ -290,24 +290,28 @@ class OneSeed<T, R> implements Recovery<Marks, R> {
 
   /** Keeps everything that need not be lost for the state to fail. Undefined when the failure does not repeat. */
   async #smaller(place: CrashPlace, point: CrashPoint): Promise<SimulationError | undefined> {
-    let smallest: SimulationError | undefined;
-    try {
-      smallest = await this.again(place);
-    } catch (error) {
-      // Another run than before: it has no such moment.
-      if (!(error instanceof RangeError)) throw error;
-    }
+    let smallest = await this.#tried(place);
     if (place.masks.length > 1 || smallest === undefined) return smallest;
     let [mask = []] = place.masks;
     for (const [at, newest] of point.newest().entries()) {
       if (mask[at] === newest) continue;
       const kept = mask.map((choice, i) => (i === at ? newest : choice));
-      const again = await this.again({ points: place.points, masks: [kept] }).catch(() => undefined);
+      const again = await this.#tried({ points: place.points, masks: [kept] });
       if (again === undefined) continue;
       smallest = again;
       mask = kept;
     }
     return smallest;
+  }
+
+  /** again(), of a run that may be another than before and have no such state: then it holds. */
+  async #tried(place: CrashPlace): Promise<SimulationError | undefined> {
+    try {
+      return await this.again(place);
+    } catch (error) {
+      if (error instanceof RangeError) return undefined;
+      throw error;
+    }
   }
 
   /** One state again; undefined when it holds. @throws RangeError when there is no such state. */

@@ -1039,7 +1039,6 @@ async function crashAgain(
   const recovery = new StorageRecovery(plan.config, counts);
   const { operation: crashed } = moment.point;
   const events = run.events.filter(({ operation }) => operation <= crashed);
-  let unmet: RangeError | undefined;
   const levels: StoryLevel[] = [];
   const tell = ({ point }: Moment<RunFacts>, on: SimDisk, mask: Mask): void => {
     if (!point.fits(mask)) throw new RangeError(`${lineOf(plan, where)}: the mask does not fit what is unsynced there`);
@@ -1068,9 +1067,10 @@ async function crashAgain(
           () => undefined,
           ({ point }) => within.push(point),
         );
+    let recovered: Recovered;
     try {
       const progress = (): number => image.operations;
-      const recovered: Recovered = await settled(recovery.recover(image, moment.facts), progress, "recovery", HANG_MS);
+      recovered = await settled(recovery.recover(image, moment.facts), progress, "recovery", HANG_MS);
       unwatch();
       if (last) {
         await settled(recovery.check(image, moment.facts, recovered, tree.digest), progress, "the check", HANG_MS);
@@ -1080,18 +1080,13 @@ async function crashAgain(
           story: story(`${verdict}: ${recovered.steps} of ${moment.facts.to} steps`, false),
         };
       }
-      const point = within[where.points[level + 1] ?? 0];
-      if (point === undefined) {
-        unmet = new RangeError(`POINT=${where.points.join("/")}: no such moment in this recovery`);
-        throw unmet;
-      }
-      moment = { point, facts: recovery.narrow(moment.facts, recovered) };
-      disk = image;
     } catch (error) {
-      // The line is at fault, not the log.
-      if (error === unmet) throw error;
       return { failure: error, story: story(error instanceof Error ? error.message : String(error), true) };
     }
+    const point = within[where.points[level + 1] ?? 0];
+    if (point === undefined) throw new RangeError(`POINT=${where.points.join("/")}: no such moment in this recovery`);
+    moment = { point, facts: recovery.narrow(moment.facts, recovered) };
+    disk = image;
   }
   throw new RangeError("MASK is missing");
 }

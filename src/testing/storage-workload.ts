@@ -287,30 +287,22 @@ export class StorageRun {
       return this.crash(false);
     }
     const calls: Promise<unknown>[] = [];
+    const pace = new Random(seedOf(salt, 1));
     if (name === "compactRotate") {
-      // One segment is still being finished, the next one begins, and everything before is released. A caller who has heard of
-      // a rejection calls nothing behind it: what the log holds then is not what the later step was drawn for.
-      let rejected = false;
-      const heard = (): void => {
-        rejected = true;
-      };
+      // One segment is still being finished, the next one begins, and everything before is released.
       calls.push(...this.#call(storage, ["rotate"], random));
-      await Promise.all(calls).catch(heard);
-      if (!rejected) {
-        calls.push(...this.#call(storage, ["compactAll"], random));
-        for (const call of calls) call.catch(heard);
-        for (let turns = random.below(12); turns > 0 && !rejected; turns--) {
-          await new Promise((resolve) => setImmediate(resolve));
-        }
+      const [first] = await Promise.allSettled(calls);
+      if (first?.status === "fulfilled") {
+        calls.push(...(await this.#spaced(storage, ["compactAll", "rotate"], random, () => random.below(12))));
       }
-      if (!rejected) calls.push(...this.#call(storage, ["rotate"], random));
-    } else if (name === "concurrent") {
-      calls.push(...(await this.#overlapping(storage, random, new Random(seedOf(salt, 1)))));
+    } else if (name === "concurrent" && !pace.chance(0.5)) {
+      // They meet those before them anywhere on their way: queued, being written, being synced.
+      calls.push(...(await this.#spaced(storage, stepsOf(name, random), random, () => pace.below(6))));
     } else {
       calls.push(...this.#call(storage, stepsOf(name, random), random));
     }
-    // All of them have an end before anybody looks at what is left.
     if (name === "flush") calls.push(this.#flushed(storage));
+    // All of them have an end before anybody looks at what is left.
     const ends = await Promise.allSettled(calls);
     const { pendingBytes, state } = storage.stats();
     if (state === "open" && pendingBytes > 0) {
@@ -439,12 +431,15 @@ export class StorageRun {
   }
 
   /**
-   * Steps that meet those before them anywhere on their way: queued, being written, being synced. Half of the time all are
-   * called in one turn, else some turns apart. Whoever has heard of a rejection calls no further.
+   * Calls steps so many turns of the event loop apart. Who has heard of a rejection calls nothing behind it: what the log
+   * holds then is not what the later steps were drawn for.
    */
-  async #overlapping(storage: FileStorage, random: Random, pace: Random): Promise<Promise<unknown>[]> {
-    const kinds = stepsOf("concurrent", random);
-    if (pace.chance(0.5)) return this.#call(storage, kinds, random);
+  async #spaced(
+    storage: FileStorage,
+    kinds: readonly StepName[],
+    random: Random,
+    turnsBetween: () => number,
+  ): Promise<Promise<unknown>[]> {
     const calls: Promise<unknown>[] = [];
     let rejected = false;
     for (const kind of kinds) {
@@ -453,7 +448,9 @@ export class StorageRun {
       call?.catch(() => {
         rejected = true;
       });
-      for (let turns = pace.below(6); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      for (let turns = turnsBetween(); turns > 0 && !rejected; turns--) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
       if (rejected) break;
     }
     return calls;

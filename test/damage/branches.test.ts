@@ -43,6 +43,12 @@ function namingSlot(on: Specimen): number {
   return slot?.from ?? 0;
 }
 
+/** The slot of STATE that names the newest segment was never written. */
+function unwrittenSlot(on: Specimen): Damage {
+  const from = namingSlot(on);
+  return { kind: "zero", file: "STATE", from, to: from + f.IDENTITY_SLOT_BYTES };
+}
+
 /** Forges the newest segment with another frame in place of its last. */
 function withLast(on: Specimen, frame: ForgedFrame): Damage[] {
   const file = newestSegmentOf(on.layout);
@@ -58,12 +64,7 @@ describe("open()", () => {
     const { kind, error } = await judge(on, [head, slot]);
     expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, 0]);
     // A slot that was never written may not have named it: then the head is one that a crash tore.
-    const lost: Damage = {
-      kind: "zero",
-      file: "STATE",
-      from: namingSlot(on),
-      to: namingSlot(on) + f.IDENTITY_SLOT_BYTES,
-    };
+    const lost = unwrittenSlot(on);
     expect((await judge(on, [head, lost])).kind).toBe("lost");
   });
 
@@ -71,12 +72,7 @@ describe("open()", () => {
     const on = await powerless([save(1, [1])], [save(2, [1])], [save(3, [1])]);
     const file = newestSegmentOf(on.layout);
     const head: Damage = { kind: "garbage", file, from: 0, to: 100, seed: 4 };
-    const lost: Damage = {
-      kind: "zero",
-      file: "STATE",
-      from: namingSlot(on),
-      to: namingSlot(on) + f.IDENTITY_SLOT_BYTES,
-    };
+    const lost = unwrittenSlot(on);
     const { kind, error } = await judge(on, [head, lost]);
     expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, 0]);
   });
@@ -86,12 +82,7 @@ describe("open()", () => {
     const file = newestSegmentOf(on.layout);
     const last = on.layout.filter(({ kind }) => kind === "frame").at(-1);
     const head: Damage = { kind: "garbage", file, from: 0, to: last?.from ?? 0, seed: 4 };
-    const lost: Damage = {
-      kind: "zero",
-      file: "STATE",
-      from: namingSlot(on),
-      to: namingSlot(on) + f.IDENTITY_SLOT_BYTES,
-    };
+    const lost = unwrittenSlot(on);
     const { kind, error } = await judge(on, [head, lost]);
     expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, 0]);
   });
@@ -101,12 +92,7 @@ describe("open()", () => {
     const on = await powerless([save(1, [1])]);
     const file = newestSegmentOf(on.layout);
     const head: Damage = { kind: "flip", file, bits: [393] };
-    const lost: Damage = {
-      kind: "zero",
-      file: "STATE",
-      from: namingSlot(on),
-      to: namingSlot(on) + f.IDENTITY_SLOT_BYTES,
-    };
+    const lost = unwrittenSlot(on);
     const { kind, error } = await judge(on, [head, lost]);
     expect([kind, error?.file, error?.offset]).toEqual(["refused", file, 0]);
   });

@@ -15,8 +15,9 @@ const folder =
   process.env["STABLELOG_ETCD_DATA"] ?? fileURLToPath(new URL("../../../shared/data/etcd", import.meta.url));
 const archives = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".tar.gz")) : [];
 
-// The archives are etcd's own data, 5 MB of it, and stay out of this repo; the fixtures beside it are tested everywhere.
 if (archives.length === 0) {
+  // Skipped where they are not at hand: the archives are etcd's own data, 5 MB of it, and stay out of this repo. What is made
+  // of them in test/fixtures is read on every machine (test/etcd/replay.test.ts).
   it.skip("etcd data folder: not found, set STABLELOG_ETCD_DATA to the folder of its archives", () => undefined);
 }
 
