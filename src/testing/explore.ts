@@ -102,38 +102,39 @@ const IDLE_TURNS = 2000;
  * Waits for `work`; @throws HangError once neither it nor the disks have moved for `hangMs`. Real time counts only after
  * many idle turns, so that nothing of a run that moves depends on a clock.
  */
-export async function settled<T>(work: Promise<T>, progress: () => number, what: string, hangMs: number): Promise<T> {
-  let done = false;
-  const finished = work.then(
-    () => {
-      done = true;
-    },
-    () => {
-      done = true;
-    },
-  );
-  let turns = 0;
-  let since = 0;
-  let seen = progress();
-  while (!done) {
-    const idle = turns > IDLE_TURNS;
-    const turn = new Promise<void>((resolve) => {
-      if (idle) setTimeout(resolve, 5);
-      else setImmediate(resolve);
-    });
-    await Promise.race([finished, turn]);
-    if (done) break;
-    const now = progress();
-    if (now !== seen) {
-      seen = now;
-      turns = 0;
-    } else if (++turns === IDLE_TURNS) {
-      since = nowMs();
-    } else if (turns > IDLE_TURNS && nowMs() - since > hangMs) {
-      throw new HangError(what);
-    }
-  }
-  return work;
+export function settled<T>(work: Promise<T>, progress: () => number, what: string, hangMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let done = false;
+    let turns = 0;
+    let since = 0;
+    let seen = progress();
+    const turn = (): void => {
+      if (done) return;
+      const now = progress();
+      if (now !== seen) {
+        seen = now;
+        turns = 0;
+      } else if (++turns === IDLE_TURNS) {
+        since = nowMs();
+      } else if (turns > IDLE_TURNS && nowMs() - since > hangMs) {
+        reject(new HangError(what));
+        return;
+      }
+      if (turns > IDLE_TURNS) setTimeout(turn, 5);
+      else setImmediate(turn);
+    };
+    setImmediate(turn);
+    work.then(
+      (value) => {
+        done = true;
+        resolve(value);
+      },
+      (error: unknown) => {
+        done = true;
+        reject(error);
+      },
+    );
+  });
 }
 
 const SYNCS: ReadonlySet<DiskOperation> = new Set(["sync", "syncDir"]);
@@ -150,20 +151,26 @@ const CHANGES: ReadonlySet<DiskOperation> = new Set([
 ]);
 
 /**
- * Has `taken` called with each moment of the disk at which a crash can tell something new. Gives what ends that.
+ * Has `taken` called with each moment of the disk at which a crash can tell something new, except those that `wanted`, asked
+ * at each, has no use for: a point costs the disk a copy of what is changed after it. Gives what ends that.
  */
 export function watchMoments<F>(
   disk: SimDisk,
   model: CrashModel,
   facts: () => F,
   taken: (moment: Moment<F>) => void,
+  wanted: () => boolean = () => true,
 ): () => void {
-  const wanted = model === "kill" ? CHANGES : SYNCS;
+  const telling = model === "kill" ? CHANGES : SYNCS;
   const watcher = (operation: DiskOperation): void => {
-    if (wanted.has(operation)) taken({ point: disk.crashPoint(model), facts: facts() });
+    if (telling.has(operation) && wanted()) taken({ point: disk.crashPoint(model), facts: facts() });
   };
   disk.watchers.push(watcher);
-  if (model === "kill") disk.onAmidWrite = (point) => taken({ point, facts: facts() });
+  if (model === "kill") {
+    disk.onAmidWrite = (take) => {
+      if (wanted()) taken({ point: take(), facts: facts() });
+    };
+  }
   return () => {
     const at = disk.watchers.indexOf(watcher);
     if (at >= 0) disk.watchers.splice(at, 1);

@@ -96,8 +96,8 @@ export class SimDisk implements Disk, SimFsDisk {
   readonly trace: SimOperation[] = [];
   /** Called before each operation takes effect, in this order. Crash points are taken here. */
   readonly watchers: ((operation: DiskOperation, path: string, to: string | undefined) => void)[] = [];
-  /** Called amid each write, with a point for what a kill leaves then. Only in model `kill`. */
-  onAmidWrite: ((point: CrashPoint) => void) | undefined;
+  /** Called amid each write, with what takes a point of it: what a kill leaves then. Only in model `kill`. */
+  onAmidWrite: ((take: () => CrashPoint) => void) | undefined;
   capacity: number;
   handles: number;
 
@@ -200,7 +200,7 @@ export class SimDisk implements Disk, SimFsDisk {
 
   /** Puts a file there, durably, without an operation. What stood there before is replaced. */
   put(path: string, bytes: Uint8Array): void {
-    const segments = segmentsOf(path);
+    const segments = segmentsOf(path).slice();
     const name = segments.pop();
     if (name === undefined) throw systemError("EISDIR", "open", path);
     let at = this.#root;
@@ -701,7 +701,7 @@ export class SimDisk implements Disk, SimFsDisk {
     };
     let fault: Fault | undefined;
     if (this.onAmidWrite !== undefined) {
-      this.onAmidWrite(this.crashPoint("kill", { inode, position, source: source.slice(start, end) }));
+      this.onAmidWrite(() => this.crashPoint("kill", { inode, position, source: source.slice(start, end) }));
     }
     try {
       fault = this.#begin("write", pathOf(inode), undefined, position, end - start, (failed) => {
@@ -1008,16 +1008,16 @@ const syscalls: Readonly<Record<DiskOperation, string>> = {
 const splitPaths = new Map<string, readonly string[]>();
 
 /** The names of a path, "." and ".." worked out. A relative path begins at the root. */
-function segmentsOf(path: string): string[] {
+function segmentsOf(path: string): readonly string[] {
   const known = splitPaths.get(path);
-  if (known !== undefined) return known.slice();
+  if (known !== undefined) return known;
   const segments: string[] = [];
   for (const name of path.split("/")) {
     if (name === "..") segments.pop();
     else if (name !== "" && name !== ".") segments.push(name);
   }
   if (splitPaths.size > 10_000) splitPaths.clear();
-  splitPaths.set(path, segments.slice());
+  splitPaths.set(path, segments);
   return segments;
 }
 

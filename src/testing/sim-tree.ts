@@ -124,7 +124,13 @@ export function zeroSector(bytes: number): Sector {
 }
 
 function isZero(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let i = start; i < end; i++) if (bytes[i] !== 0) return false;
+  let at = start;
+  if ((bytes.byteOffset + start) % 4 === 0) {
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset + start, (end - start) >> 2);
+    for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+    at += words.length * 4;
+  }
+  for (; at < end; at++) if (bytes[at] !== 0) return false;
   return true;
 }
 
@@ -150,7 +156,9 @@ export function writeFile(
     const old = state.sectors[number] ?? zero;
     let value: Sector;
     if (bytes === sectorBytes) {
-      value = isZero(source, at, at + bytes) ? zero : { bytes: source.slice(at, at + bytes), digest: 0 };
+      // Its first byte tells most sectors from zeros.
+      value =
+        source[at] === 0 && isZero(source, at, at + bytes) ? zero : { bytes: source.slice(at, at + bytes), digest: 0 };
     } else {
       const next = old.bytes.slice();
       next.set(source.subarray(at, at + bytes), from - base);

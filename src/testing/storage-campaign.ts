@@ -372,7 +372,8 @@ function droppedTail(disk: SimDisk, config: StorageConfig, { recovery }: FileSto
 
 interface Run {
   readonly run: StorageRun;
-  readonly moments: Moment<RunFacts>[];
+  /** Undefined where nobody wanted one. */
+  readonly moments: (Moment<RunFacts> | undefined)[];
   /** The disk that each moment was taken on: a workload may go on on another one. */
   readonly disks: SimDisk[];
   /** How many of each operation there were. */
@@ -396,11 +397,15 @@ function drawLatency(_operation: DiskOperation, random: Random): number {
   return random.chance(0.08) ? random.below(40) : random.below(3);
 }
 
-/** Runs a workload to its end and takes its moments. */
-async function runWorkload(plan: SeedPlan, counts: CampaignCounts, trace = false): Promise<Run> {
+/** Runs a workload to its end and takes its moments: the last one, and of the others those that are `wanted`. */
+async function runWorkload(
+  plan: SeedPlan,
+  counts: CampaignCounts,
+  { trace = false, wanted = () => true }: { trace?: boolean; wanted?: () => boolean } = {},
+): Promise<Run> {
   const disk = newDisk(plan, trace);
   const run = new StorageRun(disk, plan.config, plan.model !== "kill");
-  const moments: Moment<RunFacts>[] = [];
+  const moments: Run["moments"] = [];
   const disks: SimDisk[] = [];
   const tally = new Map<DiskOperation, number>();
   let unwatch = (): void => {};
@@ -414,8 +419,12 @@ async function runWorkload(plan: SeedPlan, counts: CampaignCounts, trace = false
       plan.model,
       () => run.facts(),
       (moment) => {
-        moments.push(moment);
+        moments[moments.length - 1] = moment;
+      },
+      () => {
+        moments.push(undefined);
         disks.push(next);
+        return wanted();
       },
     );
   };
@@ -434,6 +443,8 @@ async function runWorkload(plan: SeedPlan, counts: CampaignCounts, trace = false
   return { run, moments, disks, tally, failure };
 }
 
+const NO_MOMENTS = { wanted: () => false };
+
 /**
  * Walks the crash states of one workload, at a share of its moments.
  * @throws CampaignFailure.
@@ -445,13 +456,13 @@ async function exploreRun(
   share = 1,
   shared?: Explorer<RunFacts, Recovered>,
 ): Promise<Run> {
-  const done = await runWorkload(plan, counts);
+  const random = new Random(seedOf(plan.seed, 13));
+  const done = await runWorkload(plan, counts, { wanted: () => random.chance(share) });
   const { moments, disks, failure } = done;
   if (failure !== undefined) throw new CampaignFailure(lineOf(plan), failure);
   const explorer = shared ?? newExplorer(plan, limits, counts);
-  const random = new Random(seedOf(plan.seed, 13));
   for (const [number, moment] of moments.entries()) {
-    if (number < moments.length - 1 && !random.chance(share)) continue;
+    if (moment === undefined) continue;
     try {
       await explorer.moment(disks[number] as SimDisk, moment, number);
     } catch (error) {
@@ -802,7 +813,7 @@ const CLOSE_SHARE = 0.06;
 const closeLimits: ExploreLimits = { ...defaultLimits, states: 6, nestedShare: 0.1, nestedStates: 3 };
 const wideLimits: ExploreLimits = { ...defaultLimits, states: 3, nestedShare: 0.02, nestedStates: 2 };
 /** The share of moments that a wide look takes in. */
-const WIDE_SHARE = 0.19;
+const WIDE_SHARE = 0.165;
 
 /**
  * Everything about one seed: its crashes, then failing calls amid the run and within open(), then a full disk.
@@ -949,7 +960,7 @@ export async function runFaultSweep(
 ): Promise<{ operations: number; runs: number }> {
   const operations = parseOperations(SWEEP) ?? [];
   const plan = shortPlan(operations, options.sync ?? "inline", "posix");
-  const { run } = await runWorkload(plan, counts);
+  const { run } = await runWorkload(plan, counts, NO_MOMENTS);
   const total = run.disk.operations;
   let runs = 0;
   for (let nth = 1; nth <= total; nth++) {
@@ -1030,7 +1041,7 @@ async function crashAgain(
   where: CrashPlace,
   counts: CampaignCounts,
 ): Promise<{ failure: unknown; story: CrashStory }> {
-  const { run, moments, disks, failure: broken } = await runWorkload(plan, counts, true);
+  const { run, moments, disks, failure: broken } = await runWorkload(plan, counts, { trace: true });
   let moment = moments[where.points[0] ?? 0];
   let disk = disks[where.points[0] ?? 0];
   if (moment === undefined || disk === undefined) {
@@ -1124,9 +1135,10 @@ async function runAgain(
 ): Promise<void> {
   if (damage !== undefined) await damageSome(plan, counts, damage, damage + 1);
   else if (fault !== undefined) await faultRun(plan, fault, counts);
-  else if (openFault !== undefined) await openRun(plan, (await runWorkload(plan, counts)).run, openFault, counts);
+  else if (openFault !== undefined)
+    await openRun(plan, (await runWorkload(plan, counts, NO_MOMENTS)).run, openFault, counts);
   else if (full !== undefined) await fullRun(plan, full[0], full[1], counts);
-  else if (on) await turnedOn(plan, (await runWorkload(plan, counts)).run, counts);
+  else if (on) await turnedOn(plan, (await runWorkload(plan, counts, NO_MOMENTS)).run, counts);
   else await exploreRun(plan, { ...closeLimits, states: 16 }, counts);
 }
 
@@ -1173,7 +1185,7 @@ export async function shrink(failure: CampaignFailure): Promise<CampaignFailure>
 async function anywhere(replay: Replay, plan: SeedPlan, counts: CampaignCounts): Promise<void> {
   const { fault, full } = replay;
   if (fault !== undefined) {
-    const { tally } = await runWorkload(plan, counts);
+    const { tally } = await runWorkload(plan, counts, NO_MOMENTS);
     const total = fault.on === "any" ? [...tally.values()].reduce((a, b) => a + b, 0) : (tally.get(fault.on) ?? 0);
     for (let nth = 1; nth <= total; nth++) await faultRun(plan, { ...fault, nth }, counts);
   } else if (full !== undefined) {

@@ -123,10 +123,21 @@ export function drawOperations(random: Random, count: number): Operation[] {
   return Array.from({ length: count }, () => ({ name: random.pick(names), salt: 1 + random.below(999) }));
 }
 
+const PERIOD = 251;
+const STEP = 31;
+/** STEP * STEP_INVERSE is 1 modulo PERIOD. */
+const STEP_INVERSE = 81;
+const BLOCK = 256;
+const SEQUENCE = Uint8Array.from({ length: PERIOD + BLOCK }, (_, i) => (i * STEP) % PERIOD);
+
 /** Bytes that differ from place to place and from seed to seed; the same for the same arguments. */
 export function fill(bytes: number, seed: number): Uint8Array {
   const data = new Uint8Array(bytes);
-  for (let i = 0; i < bytes; i++) data[i] = (i * 31 + seed * 7 + 1 + (i >> 8) * 13) % 251;
+  // Blocks of 256, each the same sequence from another place on.
+  for (let at = 0; at < bytes; at += BLOCK) {
+    const from = ((seed * 7 + 1 + at * 31 + (at / BLOCK) * 13) * STEP_INVERSE) % PERIOD;
+    data.set(SEQUENCE.subarray(from, from + Math.min(BLOCK, bytes - at)), at);
+  }
   return data;
 }
 

@@ -27,12 +27,12 @@ export class RecordCache<T> {
   // one a save, alive until it is evicted, and the garbage collector would carry it along all that time.
   // Invariant: runs [#head, #tail) ascend strictly by first and leave no gap; a run's records reach to just before the next
   // run's first, even where it holds more (they were overwritten).
-  #firsts = new Float64Array(FIRST_COLUMN_LENGTH);
-  #counts = new Uint32Array(FIRST_COLUMN_LENGTH);
+  #firsts = new Float64Array(0);
+  #counts = new Uint32Array(0);
   /** Where a run's records begin in its slab. */
-  #starts = new Uint32Array(FIRST_COLUMN_LENGTH);
+  #starts = new Uint32Array(0);
   /** Bytes of memory counted for it. */
-  #costs = new Float64Array(FIRST_COLUMN_LENGTH);
+  #costs = new Float64Array(0);
   #slabs: (Uint8Array | undefined)[] = [];
   /** Decoded on first touch. */
   #records: (T[] | undefined)[] = [];
@@ -201,10 +201,11 @@ export class RecordCache<T> {
       this.#starts.copyWithin(0, head);
       this.#costs.copyWithin(0, head);
     } else {
-      this.#firsts = grown(this.#firsts, new Float64Array(2 * length), head);
-      this.#counts = grown(this.#counts, new Uint32Array(2 * length), head);
-      this.#starts = grown(this.#starts, new Uint32Array(2 * length), head);
-      this.#costs = grown(this.#costs, new Float64Array(2 * length), head);
+      const longer = Math.max(FIRST_COLUMN_LENGTH, 2 * length);
+      this.#firsts = grown(this.#firsts, new Float64Array(longer), head);
+      this.#counts = grown(this.#counts, new Uint32Array(longer), head);
+      this.#starts = grown(this.#starts, new Uint32Array(longer), head);
+      this.#costs = grown(this.#costs, new Float64Array(longer), head);
     }
     this.#slabs = this.#slabs.slice(head, this.#tail);
     this.#records = this.#records.slice(head, this.#tail);

@@ -51,7 +51,8 @@ interface Identity {
  * @throws ERR_FORMAT_VERSION when a slot is of a newer format; ERR_CORRUPT when neither identity slot can be read.
  */
 export function parseState(bytes: Uint8Array): StateContents {
-  const slots = [identityAt(bytes, 0), identityAt(bytes, f.IDENTITY_SLOT_BYTES)] as const;
+  const view = viewOf(bytes);
+  const slots = [identityAt(bytes, view, 0), identityAt(bytes, view, f.IDENTITY_SLOT_BYTES)] as const;
   const [a, b] = slots;
   let slot: 0 | 1 = 0;
   let identity = a;
@@ -67,8 +68,8 @@ export function parseState(bytes: Uint8Array): StateContents {
   }
   const other = slots[slot === 0 ? 1 : 0];
   const otherAt = slot === 0 ? f.IDENTITY_SLOT_BYTES : 0;
-  const w0 = watermarkAt(bytes, f.WATERMARK_AT);
-  const w1 = watermarkAt(bytes, f.WATERMARK_AT + f.WATERMARK_SLOT_BYTES);
+  const w0 = watermarkAt(bytes, view, f.WATERMARK_AT);
+  const w1 = watermarkAt(bytes, view, f.WATERMARK_AT + f.WATERMARK_SLOT_BYTES);
   const newer = w1 !== undefined && (w0 === undefined || w1.serial > w0.serial) ? w1 : w0;
   return {
     ...identity,
@@ -80,9 +81,8 @@ export function parseState(bytes: Uint8Array): StateContents {
   };
 }
 
-function identityAt(bytes: Uint8Array, at: number): Identity | undefined {
+function identityAt(bytes: Uint8Array, view: DataView, at: number): Identity | undefined {
   if (at + f.I_METADATA > bytes.length) return undefined;
-  const view = viewOf(bytes);
   if (view.getUint32(at + f.I_MAGIC, true) !== f.IDENTITY_MAGIC) return undefined;
   const metadataBytes = view.getUint32(at + f.I_METADATA_BYTES, true);
   const end = at + f.I_METADATA + metadataBytes;
@@ -107,9 +107,12 @@ function identityAt(bytes: Uint8Array, at: number): Identity | undefined {
   };
 }
 
-function watermarkAt(bytes: Uint8Array, at: number): { watermark: Watermark; serial: number } | undefined {
+function watermarkAt(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+): { watermark: Watermark; serial: number } | undefined {
   if (at + f.WATERMARK_BYTES > bytes.length) return undefined;
-  const view = viewOf(bytes);
   if (view.getUint32(at + f.W_MAGIC, true) !== f.WATERMARK_MAGIC) return undefined;
   const crc = crc32(bytes.subarray(at + f.W_MAGIC, at + f.WATERMARK_BYTES));
   if (crc !== view.getUint32(at + f.W_CRC, true)) return undefined;

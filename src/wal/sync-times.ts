@@ -10,11 +10,13 @@ export const SLOW_SYNC_MS = 2;
 const SLOW_SYNCS = 8;
 
 export class SyncTimes {
-  readonly #buckets = new Uint32Array(BUCKETS);
+  /** Made with the first time that is noted: most logs that are opened to be read never sync. */
+  #buckets = new Uint32Array(0);
   #count = 0;
   #slow = 0;
 
   note(ms: number): void {
+    if (this.#count === 0) this.#buckets = new Uint32Array(BUCKETS);
     const us = ms * 1000;
     const bucket = us <= 1 ? 0 : Math.min(BUCKETS - 1, Math.floor(Math.log2(us) * PER_OCTAVE));
     this.#buckets[bucket] = (this.#buckets[bucket] as number) + 1;

@@ -803,7 +803,7 @@ describe("weaker models", () => {
     const disk = diskOf({ "/log/a": A, "/log/b": "x" }, { model: "kill" });
     await write(disk, "/log/b", 0, "y");
     const points: CrashPoint[] = [];
-    disk.onAmidWrite = (point) => points.push(point);
+    disk.onAmidWrite = (take) => points.push(take());
     await write(disk, "/log/a", 500, "b".repeat(600));
     expect(points).toHaveLength(1);
     const [point] = points as [CrashPoint];
