@@ -45,6 +45,8 @@ async function writeExample(): Promise<Map<string, Uint8Array>> {
     hardState: { term: 1, vote: 1n, commit: 0 },
     entries: [{ term: 1, index: 1, type: EntryType.Normal, data }],
   });
+  // With nothing more to save, STATE says how far the log is durable.
+  await new Promise((resolve) => setImmediate(resolve));
   const files = disk.dump();
   await storage.createSnapshot(1, undefined, new TextEncoder().encode("state"));
   await storage.save({ entries: [{ term: 1, index: 2, type: EntryType.Normal, data: new Uint8Array(4000) }] });

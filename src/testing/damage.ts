@@ -410,7 +410,9 @@ export async function growLog(
       await step(model);
       states.push(contentsOf(model));
     }
-    // Indexes are written and segments are finished behind the saves, in a few turns of their own.
+    // With nothing to save the log notes in STATE how far it is durable; indexes are written and segments are finished behind
+    // the saves, in a few turns of their own.
+    await new Promise((resolve) => setImmediate(resolve));
     for (let turn = 0; turn < 100; turn++) await Promise.resolve();
     const files = filesOf(disk);
     expectNamed(files);

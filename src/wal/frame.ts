@@ -8,7 +8,7 @@
 
 import { assert } from "../base/assert.js";
 import { align8, getU64, MAX_INDEX, putU64 } from "../base/bytes.js";
-import { crc32 } from "../base/crc32.js";
+import { crc32, crc32Words, wordsOf } from "../base/crc32.js";
 import * as f from "./format.js";
 
 /** Who writes: identity that goes under every checksum of a segment. */
@@ -90,6 +90,7 @@ export function partBytesMax(shape: PartShape): number {
  */
 export class PartWriter {
   #bytes: Uint8Array = new Uint8Array(0);
+  #words: Int32Array | undefined;
   /** Over the buffer of begin(), for the caller to fill the state in. */
   view: DataView = new DataView(this.#bytes.buffer);
   #bodyAt = 0;
@@ -117,7 +118,10 @@ export class PartWriter {
    * comes first). The caller then fills the state in at `stateAt`.
    */
   begin(bytes: Uint8Array, view: DataView, bodyAt: number, partAt: number, shape: PartShape): void {
-    this.#bytes = bytes;
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes;
+      this.#words = wordsOf(bytes);
+    }
     this.view = view;
     this.#bodyAt = bodyAt;
     this.#partAt = partAt;
@@ -196,6 +200,7 @@ export class PartWriter {
   end(): number {
     const view = this.view;
     const bytes = this.#bytes;
+    const words = this.#words;
     const bodyAt = this.#bodyAt;
     assert(this.#written === this.#count, "a part was begun for another number of records");
     let at = this.#at;
@@ -209,9 +214,9 @@ export class PartWriter {
       const directoryAt = at;
       for (let i = 0; i < 2 * this.#blocks; i++, at += 4) view.setUint32(at, this.#directory[i] as number, true);
       metaEnd = this.#metaEnd;
-      crc = crc32(bytes.subarray(directoryAt, at), crc32(bytes.subarray(bodyAt, metaEnd)));
+      crc = crc32Words(words, bytes, directoryAt, at, crc32Words(words, bytes, bodyAt, metaEnd));
     } else {
-      crc = crc32(bytes.subarray(bodyAt, at));
+      crc = crc32Words(words, bytes, bodyAt, at);
     }
     const header = bodyAt - f.HEADER_BYTES;
     view.setUint32(header + f.H_BODY_BYTES, at - bodyAt, true);
@@ -235,7 +240,7 @@ export class PartWriter {
     const blockAt = this.#blockAt;
     const recordBytes = at - blockAt - f.BLOCK_BYTES;
     this.view.setUint32(blockAt + f.B_RECORD_BYTES, recordBytes, true);
-    const crc = crc32(this.#bytes.subarray(blockAt + f.B_RECORD_BYTES, at));
+    const crc = crc32Words(this.#words, this.#bytes, blockAt + f.B_RECORD_BYTES, at);
     const slot = 2 * this.#blocks++;
     if (slot + 2 > this.#directory.length) {
       const grown = new Uint32Array(2 * this.#directory.length);
@@ -252,6 +257,7 @@ export class PartWriter {
 
 const stampBytes = new Uint8Array(f.HEADER_BYTES - 4);
 const stampView = new DataView(stampBytes.buffer);
+const stampWords = wordsOf(stampBytes);
 const S = 4;
 
 /**
@@ -284,7 +290,7 @@ export function stampFrame(
   stampView.setUint32(f.H_META_BYTES - S, metaBytes, true);
   stampView.setUint32(f.H_BODY_CRC - S, view.getUint32(at + f.H_BODY_CRC, true), true);
   stampView.setUint32(f.H_CHAIN - S, chain, true);
-  const crc = crc32(stampBytes, identity.seed);
+  const crc = crc32Words(stampWords, stampBytes, 0, stampBytes.length, identity.seed);
   view.setUint32(at + f.H_CRC, crc, true);
   bytes.set(stampBytes, at + S);
   if (metaBytes !== bodyBytes) {

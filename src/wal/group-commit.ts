@@ -46,6 +46,11 @@ export interface GroupSink {
    */
   commit(group: Group): Promise<void> | undefined;
   /**
+   * Called once after the last commit() when nothing follows it at once: what the next group would have done besides is due
+   * now. Not called after a failure.
+   */
+  pause(): void;
+  /**
    * Called once when a group failed, before any promise is rejected. Returns the error for each save of the failed group,
    * and the one for saves queued behind it.
    */
@@ -63,6 +68,8 @@ export class GroupCommit {
   readonly #queue: Group[] = [];
   #busy = false;
   #scheduled = false;
+  /** A group was committed, and the sink has not been told of a pause since. */
+  #flowing = false;
   #pendingBytes = 0;
   readonly #free: Uint8Array[] = [];
   readonly #flush = (): void => this.#go();
@@ -143,7 +150,9 @@ export class GroupCommit {
   #go(): void {
     this.#scheduled = false;
     const group = this.#queue[0];
-    if (group === undefined || this.#busy) return;
+    if (this.#busy) return;
+    if (group === undefined || group.used === 0 || group.gate !== undefined) this.#pause();
+    if (group === undefined) return;
     this.#busy = true;
     if (group.gate !== undefined) {
       group.gate.then(
@@ -156,7 +165,14 @@ export class GroupCommit {
     this.#commit(group);
   }
 
+  #pause(): void {
+    if (!this.#flowing) return;
+    this.#flowing = false;
+    this.#sink.pause();
+  }
+
   #commit(group: Group): void {
+    this.#flowing = true;
     let pending: Promise<void> | undefined;
     try {
       pending = this.#sink.commit(group);
@@ -180,11 +196,13 @@ export class GroupCommit {
     this.#pendingBytes -= group.used;
     this.#recycle(group.bytes);
     group.resolve();
-    // In the next check phase, not now: the savers that this wakes then share the group that is already waiting.
-    if (this.#queue.length > 0 && !this.#scheduled) this.#schedule();
+    // In the next check phase, not now: the savers that this wakes then share the group that is already waiting. When there
+    // is none by then, the flow has paused.
+    if (!this.#scheduled) this.#schedule();
   }
 
   #failed(error: unknown): void {
+    this.#flowing = false;
     const rejected = this.#queue.splice(0);
     this.#busy = false;
     this.#pendingBytes = 0;

@@ -147,6 +147,8 @@ export class Log<T> implements GroupSink {
   /** What is durable. */
   readonly view: LogView;
   readonly #stateFile: StateFile | undefined;
+  /** How far the last sync that returned has reached; `due` while STATE does not say so. */
+  readonly #synced = { generation: 0, end: 0, sequence: 0, chain: 0, due: false };
   /** Whoever gives a file in the log's directory its name does so here. */
   readonly names: DirectoryNames;
   readonly #pipeline: SegmentPipeline;
@@ -511,15 +513,21 @@ export class Log<T> implements GroupSink {
     this.#bytes += used;
     this.#writes++;
     if (synced) {
-      this.#synced(active, syncMs);
-      this.#note(segment);
+      this.#noteSync(active, syncMs);
+      // As it is now: what is written behind it without a sync of its own is no part of it.
+      const reached = this.#synced;
+      reached.generation = segment.generation;
+      reached.end = segment.end;
+      reached.sequence = segment.sequence;
+      reached.chain = segment.chain;
+      reached.due = true;
     } else {
       active.unsynced = true;
     }
     this.#pipeline.advance(segment.end / segment.capacity, this.#nextCapacity());
   }
 
-  #synced(active: Active, ms: number): void {
+  #noteSync(active: Active, ms: number): void {
     const { segment } = active;
     active.unsynced = false;
     this.#durable = segment.sequence;
@@ -528,7 +536,16 @@ export class Log<T> implements GroupSink {
     if (this.#engine === "inline" && this.#options.sync === "auto" && this.#syncTimes.slow) this.#engine = "worker";
   }
 
-  #note({ generation, end, sequence, chain }: LogSegment): void {
+  /**
+   * Where no group follows at once, STATE says how far the log is durable; where one does, its frames say so, and a write is
+   * saved. Between the two nothing vouches for the last group, and who opens the log then writes it again.
+   */
+  pause(): void {
+    if (this.#synced.due && this.#status === "open") this.#note(this.#synced);
+  }
+
+  #note({ generation, end, sequence, chain }: Pick<LogSegment, "generation" | "end" | "sequence" | "chain">): void {
+    this.#synced.due = false;
     if (this.#engine === "worker") this.#stateFile?.noteLater(generation, end, sequence, chain);
     else this.#stateFile?.note(generation, end, sequence, chain);
   }
@@ -545,6 +562,8 @@ export class Log<T> implements GroupSink {
   }
 
   async #commitInNewSegment(group: Group): Promise<void> {
+    // It takes a while until a frame stands there that says the same.
+    this.pause();
     const active = await this.#beginSegment(group.used, undefined);
     // The head is synced with the first group whatever that asks for: STATE may name it only then.
     const sync = this.#engine !== "off";
@@ -561,7 +580,7 @@ export class Log<T> implements GroupSink {
       // What waits behind this sync has not written a byte of its own.
       throw new Poison(error, false);
     }
-    this.#synced(active, nowMs() - started);
+    this.#noteSync(active, nowMs() - started);
   }
 
   /** Names a begun segment in STATE; from here on what is in it may be acknowledged. */

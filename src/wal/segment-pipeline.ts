@@ -8,7 +8,11 @@ import { type Disk, type DiskFile, joinPath } from "../disk/disk.js";
 import type { DirectoryNames } from "./directory-names.js";
 import { SPARE_NAME } from "./segment-name.js";
 
-const PIECE_BYTES = 1024 * 1024;
+/**
+ * Small, because the kernel copies a piece without letting go of the core, and the log's own sync may be waiting for it: with
+ * pieces of 1 MiB its p99 was 2 to 3 ms while a spare was filled, with these it is below one.
+ */
+const PIECE_BYTES = 128 * 1024;
 /** The spare grows while its predecessor fills from the first to the second of these fractions. */
 const PACE_FROM = 0.25;
 const PACE_TO = 0.9;
@@ -16,7 +20,7 @@ const PACE_TO = 0.9;
  * Zeros written before they are synced. Synced piece by piece they make the log's own syncs wait for each; left all to the
  * end, for one that takes tens of milliseconds.
  */
-const SYNC_BYTES = 4 * 1024 * 1024;
+const SYNC_BYTES = 1024 * 1024;
 
 let zeros: Uint8Array | undefined;
 

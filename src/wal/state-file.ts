@@ -1,8 +1,8 @@
 // STATE: what a log knows of itself besides its segments. Two identity slots say who it is, whose it is and which segment
 // was begun last; they are synced before anything in that segment is acknowledged, so a lost newest segment is noticed.
-// Two watermark slots say how far the log was durable; the hot path writes them after each sync that returned and never
-// syncs them, so they survive a killed process, and a power cut only by luck. Slots are written in turn: a torn write
-// leaves the other. Used by log.ts and recovery.ts.
+// Two watermark slots say how far the log was durable; they are written after a sync that no further group follows at once
+// (its frames would say the same), and not synced, so they survive a killed process, and a power cut only by luck. Slots are
+// written in turn: a torn write leaves the other. Used by log.ts and recovery.ts.
 
 import { getU64, putU64, viewOf } from "../base/bytes.js";
 import { crc32 } from "../base/crc32.js";
@@ -186,6 +186,8 @@ export class StateFile {
   readonly #view: DataView;
   /** A noteLater() under way, which owns #bytes. */
   #noting: Promise<void> | undefined;
+  /** Begins the one after it. */
+  #next: (() => void) | undefined;
 
   constructor(disk: Disk, file: DiskFile, contents: StateContents) {
     this.#file = file;
@@ -231,12 +233,18 @@ export class StateFile {
     }
   }
 
-  /** note() off the event loop; dropped while an earlier one is under way. */
+  /** note() off the event loop; while one is under way, the newest waits for it and the others are dropped. */
   noteLater(generation: number, end: number, sequence: number, chain: number): void {
-    if (this.#noting !== undefined) return;
+    if (this.#noting !== undefined) {
+      this.#next = () => this.noteLater(generation, end, sequence, chain);
+      return;
+    }
     this.#encode(generation, end, sequence, chain, false);
     const done = (): void => {
       this.#noting = undefined;
+      const next = this.#next;
+      this.#next = undefined;
+      next?.();
     };
     const written = this.#file.writeLater(this.#bytes, 0, f.WATERMARK_BYTES, this.#watermarkPosition(), false);
     this.#noting = written.then(done, done);
@@ -244,6 +252,7 @@ export class StateFile {
 
   /** Marks the log closed at `end`, durably, and closes STATE. */
   async close(generation: number, end: number, sequence: number, chain: number): Promise<void> {
+    this.#next = undefined;
     await this.#noting;
     try {
       if (generation > 0) {
@@ -257,6 +266,7 @@ export class StateFile {
 
   /** Closes STATE without a word. */
   async abandon(): Promise<void> {
+    this.#next = undefined;
     await this.#noting;
     await this.#release();
   }

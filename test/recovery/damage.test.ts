@@ -10,7 +10,19 @@ import type { FileStorage } from "../../src/storage/file-storage.js";
 import * as f from "../../src/wal/format.js";
 import { segmentIdentity, stampFrame } from "../../src/wal/frame.js";
 import { segmentName } from "../../src/wal/segment-name.js";
-import { codeOf, expectPlace, expectSameFiles, fill, hard, open, refused, run, stateOf, voters } from "./helpers.js";
+import {
+  codeOf,
+  expectPlace,
+  expectSameFiles,
+  fill,
+  hard,
+  noted,
+  open,
+  refused,
+  run,
+  stateOf,
+  voters,
+} from "./helpers.js";
 import { errno, randomOf, SECTOR_BYTES, TestDisk } from "./test-disk.js";
 
 function flipBit(disk: TestDisk, name: string, bit: number): void {
@@ -50,6 +62,7 @@ async function killedLog(): Promise<{ disk: TestDisk; state: string; states: str
     await storage.save({ entries: run(i, 1, 1, 50), hardState: hard(1, i - 1) });
     states.push(stateOf(storage));
   }
+  await noted();
   const image = disk.killed();
   await storage.close();
   return { disk: image, state: states[2] as string, states };
@@ -115,6 +128,7 @@ describe("the end of the newest segment", () => {
     const disk = new TestDisk();
     const storage = await open(disk);
     await storage.save({ entries: run(1, 2), hardState: hard(1, 1) });
+    await noted();
     const states = [stateOf(storage)];
     const from = framesOf(disk.get(newestOf(disk))).at(-1) as number;
     let image: TestDisk | undefined;

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StableLogError } from "../../src/base/errors.js";
 import type { FileStorage } from "../../src/storage/file-storage.js";
-import { codeOf, fill, hard, open, run, type Step, stateOf, statesOf, voters } from "./helpers.js";
+import { codeOf, fill, hard, noted, open, run, type Step, stateOf, statesOf, voters } from "./helpers.js";
 import { CHANGING, errno, type Operation, TestDisk } from "./test-disk.js";
 
 const unhandled: unknown[] = [];
@@ -152,6 +152,7 @@ describe("a failed write or sync of the log", () => {
     const storage = await started(disk);
     const failed = failing(disk, (operation, name) => operation === "write" && name === "STATE");
     await storage.save({ entries: run(4, 1) });
+    await noted();
     expect(failed.count).toBe(1);
     expect(await codeOf(storage.save({ entries: run(5, 1, 1, 4000) }))).toMatchObject({
       code: "ERR_POISONED",

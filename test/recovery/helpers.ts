@@ -37,6 +37,11 @@ export function voters(...ids: bigint[]): ConfState {
   return { ...emptyConfState(), voters: ids };
 }
 
+/** Until a log that nobody writes to any more has noted in STATE how far it is durable. */
+export function noted(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Everything a storage says, read in full. Equal strings are equal storages. */
 export function stateOf(storage: Storage): string {
   const first = storage.firstIndex();

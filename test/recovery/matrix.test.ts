@@ -5,7 +5,7 @@ import { viewOf } from "../../src/base/bytes.js";
 import { decodeMark } from "../../src/storage/mark.js";
 import { HEADER_BYTES, WATERMARK_AT } from "../../src/wal/format.js";
 import { frameBytesAt } from "../../src/wal/frame.js";
-import { codeOf, expectPlace, hard, open, refused, run, stateOf } from "./helpers.js";
+import { codeOf, expectPlace, hard, noted, open, refused, run, stateOf } from "./helpers.js";
 import { errno, TestDisk } from "./test-disk.js";
 
 const isSegment = (name: string): boolean => name.endsWith(".seg");
@@ -28,6 +28,7 @@ async function killedLog(saves: number, bytes = 20): Promise<TestDisk> {
   const disk = new TestDisk();
   const storage = await open(disk, { segmentBytes: 1 << 20 });
   for (let i = 1; i <= saves; i++) await storage.save({ entries: run(i, 1, 1, bytes), hardState: hard(1, i - 1) });
+  await noted();
   return disk.killed();
 }
 

@@ -9,7 +9,7 @@ import { MAX_INDEX } from "../../src/base/bytes.js";
 import { MemoryDisk } from "../../src/disk/memory-disk.js";
 import { type Entry, EntryType, emptyConfState } from "../../src/raftpb/types.js";
 import { FileStorage, type FileStorageOptions } from "../../src/storage/file-storage.js";
-import { codeOf, fill, hard, open, run, stateOf, voters } from "../recovery/helpers.js";
+import { codeOf, fill, hard, noted, open, run, stateOf, voters } from "../recovery/helpers.js";
 import { TestDisk } from "../recovery/test-disk.js";
 
 const root = await mkdtemp(join(tmpdir(), "stablelog-contract-"));
@@ -251,6 +251,7 @@ describe("opening", () => {
     const writer = await open(disk);
     for (let i = 1; i <= 30; i++) await writer.save({ entries: run(i, 1, 1, 300), hardState: hard(1, i) });
     await writer.createSnapshot(9, voters(1n), fill(30, 1));
+    await noted();
     for (const each of [disk, disk.killed()]) {
       const before = each.files();
       const reader = await open(each, { readOnly: true });

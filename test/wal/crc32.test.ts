@@ -4,7 +4,14 @@
 import * as zlib from "node:zlib";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { crc32, crc32Portable, NATIVE_CRC_BYTES } from "../../src/base/crc32.js";
+import {
+  crc32,
+  crc32Portable,
+  crc32Words,
+  NATIVE_CRC_BYTES,
+  NATIVE_WORDS_BYTES,
+  wordsOf,
+} from "../../src/base/crc32.js";
 
 const native = (zlib as { crc32?: (data: Uint8Array, value?: number) => number }).crc32;
 
@@ -39,5 +46,38 @@ describe("crc32()", () => {
         expect(crc32(data.subarray(at), crc32(data.subarray(0, at)))).toBe(crc32(data));
       }),
     );
+  });
+});
+
+describe("crc32Words()", () => {
+  it("equals crc32Portable() for every length, wherever it begins, up to where the native one takes over", () => {
+    const bytes = Uint8Array.from({ length: NATIVE_WORDS_BYTES + 60 }, (_, i) => (i * 73 + (i >> 3)) & 255);
+    const words = wordsOf(bytes);
+    for (const start of [0, 4, 8, 12]) {
+      for (let end = start; end <= bytes.length; end++) {
+        const wanted = crc32Portable(bytes.subarray(start, end), end);
+        expect(crc32Words(words, bytes, start, end, end)).toBe(wanted);
+      }
+    }
+  });
+
+  it("equals crc32() for any bytes and seed, also of shared memory that does not begin at its own beginning", () => {
+    const anySeed = fc.integer({ min: 0, max: 0xffffffff });
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 700 }), anySeed, fc.nat(40), (data, seed, skipped) => {
+        const bytes = new Uint8Array(new SharedArrayBuffer(data.length + 8), 8, data.length);
+        bytes.set(data);
+        const start = Math.min(4 * skipped, 4 * Math.floor(data.length / 4));
+        expect(crc32Words(wordsOf(bytes), bytes, start, data.length, seed)).toBe(crc32(data.subarray(start), seed));
+      }),
+    );
+  });
+
+  it("does without words where memory is not aligned to them", () => {
+    const bytes = new Uint8Array(new ArrayBuffer(103), 3, 100).map((_, i) => i);
+    const odd = new Uint8Array(new ArrayBuffer(103), 3, 100);
+    odd.set(bytes);
+    expect(wordsOf(odd)).toBeUndefined();
+    expect(crc32Words(wordsOf(odd), odd, 4, 99, 5)).toBe(crc32Portable(bytes.subarray(4, 99), 5));
   });
 });

@@ -16,6 +16,7 @@ interface Attempt {
 class FakeSink implements GroupSink {
   readonly attempts: Attempt[] = [];
   readonly failures: unknown[] = [];
+  pauses = 0;
   readonly allocated: Uint8Array[] = [];
   later = false;
   throwNext: unknown;
@@ -40,6 +41,10 @@ class FakeSink implements GroupSink {
     return new Promise((resolve, reject) => {
       this.attempts.push({ group, text, finish: (error) => (error === undefined ? resolve() : reject(error)) });
     });
+  }
+
+  pause(): void {
+    this.pauses++;
   }
 
   failed(error: unknown): { group: unknown; queued: unknown } {
@@ -92,6 +97,43 @@ async function states(promises: readonly Promise<void>[]): Promise<unknown[]> {
     ),
   ).then((all) => all.map((one) => (one === pending ? undefined : one)));
 }
+
+describe("GroupCommit pauses", () => {
+  it("once a group is followed by none, not while one follows the other", async () => {
+    const { sink, commit } = setup();
+    for (const text of ["a", "b", "c"]) {
+      await save(commit, text);
+      expect(sink.pauses).toBe(0);
+    }
+    await turns(2);
+    expect(sink.pauses).toBe(1);
+    await turns(3);
+    expect(sink.pauses).toBe(1);
+    await save(commit, "d");
+    await turns(2);
+    expect(sink.pauses).toBe(2);
+  });
+
+  it("before it waits for a gate, and not behind a failure", async () => {
+    const { sink, commit } = setup();
+    const first = save(commit, "a");
+    let open = (): void => {};
+    commit.gate(
+      new Promise((resolve) => {
+        open = resolve;
+      }),
+    );
+    const gated = save(commit, "b");
+    await first;
+    await turns(2);
+    expect(sink.pauses).toBe(1);
+    sink.throwNext = new Error("full");
+    open();
+    await expect(gated).rejects.toBe("group: Error: full");
+    await turns(3);
+    expect(sink.pauses).toBe(1);
+  });
+});
 
 describe("GroupCommit groups", () => {
   it("share one group for the saves of one turn, and one promise", async () => {

@@ -136,7 +136,8 @@ async function playAll(dir: string, options: WalOptions, steps: readonly Step[])
     for (const { calls, reopen } of steps) {
       await Promise.all(calls.map((call) => play(wal, model, call)));
       await expectSame(wal, model);
-      // Who only looks sees what STATE vouches for: all of it where each sync is noted before it is answered.
+      // Who only looks sees what STATE vouches for: all of it where the log has come to rest after its last sync.
+      await turns();
       if (reopen === "readOnly" && options.sync !== "worker" && options.sync !== "off") {
         const looking = await Wal.open(dir, { ...options, readOnly: true });
         expect([looking.firstLsn, looking.lastLsn]).toEqual([model.compacted + 1, model.last]);
