@@ -149,7 +149,7 @@ describe("advance()", () => {
     }
     // Whole pieces, as many as are due: none up to a quarter, all of them from nine tenths on.
     expect(sizes).toEqual(
-      fractions.map((fraction) => Math.ceil(Math.min(1, Math.max(0, (fraction - 0.25) / 0.65)) * 64) / 8),
+      fractions.map((fraction) => Math.ceil(Math.min(1, Math.max(0, (fraction - 0.25) / 0.65)) * 8)),
     );
     expect(sizes.slice(0, 3)).toEqual([0, 0, 0]);
     expect(sizes.at(-3)).toBe(8);
@@ -159,14 +159,13 @@ describe("advance()", () => {
   });
 
   it("is finished by take() wherever it stands, larger or smaller than foreseen", async () => {
-    const piece = MIB / 8;
-    for (const capacity of [4096, piece, 3 * MIB]) {
+    for (const capacity of [4096, MIB, 3 * MIB]) {
       const disk = await newDisk();
       const pipeline = new SegmentPipeline(disk, "/log", true);
       pipeline.advance(0.5, 2 * MIB);
       const file = await pipeline.take(capacity);
       await pipeline.rename("/log/new");
-      expect(file.size()).toBe(Math.max(capacity, piece));
+      expect(file.size()).toBe(Math.max(capacity, MIB));
       expect(namesOf(disk)).toEqual(["new"]);
       expect(isZero(disk.dump().get("/log/new"))).toBe(true);
     }
