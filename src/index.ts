@@ -12,6 +12,7 @@ export {
 } from "./raftpb/types.js";
 export type { SaveBatch, Storage, WritableStorage } from "./raft/storage.js";
 export { FileStorage, type FileStorageOptions, type StorageStats } from "./storage/file-storage.js";
+export type { EngineChoice, SyncOption } from "./wal/log.js";
 export { MemoryStorage } from "./storage/memory-storage.js";
 export type { RecoveryReport } from "./wal/recovery.js";
 export type { Damage, VerifyReport } from "./wal/verify.js";

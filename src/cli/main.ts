@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { bench } from "./bench.js";
 import { type Command, EXIT, errorLines, isOperational, UsageError } from "./command.js";
 import { crash } from "./crash.js";
 import { dump } from "./dump.js";
@@ -13,7 +14,7 @@ import { replay } from "./replay.js";
 import { complain, print } from "./terminal.js";
 import { verify } from "./verify.js";
 
-const commands: ReadonlyMap<string, Command> = new Map(Object.entries({ replay, inspect, verify, dump, crash }));
+const commands: ReadonlyMap<string, Command> = new Map(Object.entries({ replay, inspect, verify, dump, crash, bench }));
 
 function usage(): string {
   const width = Math.max(...[...commands.keys()].map((name) => name.length));

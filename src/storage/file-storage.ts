@@ -66,16 +66,23 @@ export interface FileStorageOptions {
   readonly metadata?: Uint8Array | undefined;
   /** Size at which a segment is full, 4 KiB to 1 GiB; default 64 MiB. Smaller ones give space back sooner after compact(). */
   readonly segmentBytes?: number | undefined;
-  /** Bound of the cache of recent entries; default 64 MiB. 0 reads everything back from the segments. */
+  /**
+   * Bound of the cache of recent entries; default 64 MiB. Raise it where followers or the state machine lag by more than
+   * fits, lower it where memory is short; 0 reads everything back from the segments.
+   */
   readonly cacheBytes?: number | undefined;
-  /** Up to this size snapshot() loads the data; above, readSnapshot() has it. Default 64 MiB. */
+  /** Up to this size snapshot() loads the data; above, readSnapshot() has it. Default 64 MiB. Lower it where memory is short. */
   readonly snapshotBytes?: number | undefined;
-  /** Bound of the queue of saves that are not durable yet; default 512 MiB. A save that would exceed it is ERR_TOO_LARGE. */
+  /**
+   * Bound of the queue of saves that are not durable yet; default 512 MiB. A save that would exceed it is ERR_TOO_LARGE: lower
+   * it to hear sooner of a disk that does not keep up.
+   */
   readonly maxPendingBytes?: number | undefined;
   /**
    * Who syncs. `auto` (default) begins on the event loop's own thread, which costs a lone saver nothing but the sync, and
-   * moves to a worker thread once syncs take over 2 ms. `inline` and `worker` fix it. `off` never syncs before close():
-   * a power cut then loses what was saved.
+   * moves to a worker thread once syncs take over 2 ms; stats().choice tells what it went by, and `stablelog bench DIR` what
+   * it would do on a disk. `inline` and `worker` fix it: touch it where other work of the event loop must never wait for a
+   * sync of 0.2 ms (`worker`). `off` never syncs before close(): a power cut then loses what was saved.
    */
   readonly sync?: SyncOption | undefined;
   /** What to do with a tail of which nobody can say whether it was acknowledged; default `refuse`. See ERR_AMBIGUOUS_TAIL. */

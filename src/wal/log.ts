@@ -53,6 +53,7 @@ import { createState, StateFile } from "./state-file.js";
 import { SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
 
 export type SyncOption = "auto" | "inline" | "worker" | "off";
+type Engine = Exclude<SyncOption, "auto">;
 
 export interface LogOptions<T> {
   readonly disk: Disk;
@@ -79,6 +80,19 @@ export interface LogOptions<T> {
   readonly onRejected: (error: unknown) => void;
 }
 
+/** Why a log syncs as it does. */
+export interface EngineChoice {
+  /**
+   * `option`: the opener said so. `open`: `auto`, by the syncs that open() made. `load`: `auto`, by the syncs of saves, which
+   * were slow for a while. `disk`: the disk cannot sync on this thread.
+   */
+  readonly by: "option" | "open" | "load" | "disk";
+  /** Median of the syncs that open() made, in ms; undefined where it made none. */
+  readonly openSyncMs: number | undefined;
+  /** From this many ms a sync takes on, `auto` leaves the event loop. */
+  readonly slowMs: number;
+}
+
 /** Counters and settings of an open log. */
 export interface LogStats {
   /** Saves that resolved. */
@@ -92,7 +106,10 @@ export interface LogStats {
   /** syncs of segments. */
   readonly syncs: number;
   /** Which engine syncs now; `off` means that nothing is synced and a power cut loses what was saved. */
-  readonly engine: "inline" | "worker" | "off";
+  readonly engine: Engine;
+  /** Who chose the engine, and what `auto` went by. */
+  readonly choice: EngineChoice;
+  /** Of the syncs of saves, in ms; both 0 before the first. */
   readonly syncMs: { readonly p50: number; readonly p99: number };
   readonly segments: number;
   readonly spareBytes: number;
@@ -169,7 +186,8 @@ export class Log<T> implements GroupSink {
   /** Sequence of the last frame known synced. */
   #durable: number;
 
-  #engine: "inline" | "worker" | "off";
+  #engine: Engine;
+  #choice: EngineChoice;
   #status: "open" | "closing" | "poisoned" | "closed" = "open";
   #poison: unknown;
   #closing: Promise<void> | undefined;
@@ -207,7 +225,11 @@ export class Log<T> implements GroupSink {
     this.#found = recovered.segments.at(-1);
     this.#foundZeroTail = recovered.zeroTail;
     this.#durable = recovered.segments.at(-1)?.sequence ?? 0;
-    this.#engine = chooseEngine(options, recovered.syncMs);
+    const sorted = [...recovered.syncMs].sort((a, b) => a - b);
+    const openSyncMs = sorted[Math.floor(sorted.length / 2)];
+    const { engine, by } = chooseEngine(options, openSyncMs ?? 0);
+    this.#engine = engine;
+    this.#choice = { by, openSyncMs, slowMs: SLOW_SYNC_MS };
     this.#cache = new RecordCache(options.cacheBytes, options.materialize);
     this.names = new DirectoryNames(options.disk, dir);
     this.#pipeline = new SegmentPipeline(options.disk, dir, options.sync !== "off");
@@ -533,7 +555,10 @@ export class Log<T> implements GroupSink {
     this.#durable = segment.sequence;
     this.#syncs++;
     this.#syncTimes.note(ms);
-    if (this.#engine === "inline" && this.#options.sync === "auto" && this.#syncTimes.slow) this.#engine = "worker";
+    if (this.#engine === "inline" && this.#options.sync === "auto" && this.#syncTimes.slow) {
+      this.#engine = "worker";
+      this.#choice = { ...this.#choice, by: "load" };
+    }
   }
 
   /**
@@ -1168,6 +1193,7 @@ export class Log<T> implements GroupSink {
       writes: this.#writes,
       syncs: this.#syncs,
       engine: this.#engine,
+      choice: this.#choice,
       syncMs: { p50: this.#syncTimes.quantile(0.5), p99: this.#syncTimes.quantile(0.99) },
       segments: this.#segments.length,
       spareBytes: this.#pipeline.spareBytes,
@@ -1235,12 +1261,14 @@ export class Log<T> implements GroupSink {
   }
 }
 
-function chooseEngine<T>(options: LogOptions<T>, syncMs: readonly number[]): "inline" | "worker" | "off" {
-  if (options.sync === "off") return "off";
-  if (options.sync === "worker" || !options.disk.syncsNow) return "worker";
-  if (options.sync === "inline") return "inline";
-  const sorted = [...syncMs].sort((a, b) => a - b);
-  return (sorted[Math.floor(sorted.length / 2)] ?? 0) > SLOW_SYNC_MS ? "worker" : "inline";
+function chooseEngine<T>(
+  { sync, disk }: LogOptions<T>,
+  openSyncMs: number,
+): { engine: Engine; by: EngineChoice["by"] } {
+  if (sync === "off" || sync === "worker") return { engine: sync, by: "option" };
+  if (!disk.syncsNow) return { engine: "worker", by: "disk" };
+  if (sync === "inline") return { engine: sync, by: "option" };
+  return { engine: openSyncMs > SLOW_SYNC_MS ? "worker" : "inline", by: "open" };
 }
 
 /** The names in `dir`; makes it, parents included and all of them durable, when it is missing and may be made. */
