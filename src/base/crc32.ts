@@ -40,8 +40,9 @@ export function wordsOf(bytes: Uint8Array): Int32Array | undefined {
 }
 
 /**
- * CRC-32 of [start, end) of `bytes`, of which `words` are the words; `start` is a multiple of 4. Allocates nothing for fewer
- * bytes than NATIVE_WORDS_BYTES.
+ * CRC-32 of [start, end) of `bytes`, of which `words` are the words; `start` is a multiple of 4. A signed 32-bit number, and a
+ * seed may be one: V8 makes an object of every unsigned one from 2^31 on. Allocates nothing for fewer bytes than
+ * NATIVE_WORDS_BYTES.
  */
 export function crc32Words(
   words: Int32Array | undefined,
@@ -51,7 +52,7 @@ export function crc32Words(
   seed = 0,
 ): number {
   if (words === undefined || (native !== undefined && end - start >= NATIVE_WORDS_BYTES)) {
-    return crc32(bytes.subarray(start, end), seed);
+    return crc32(bytes.subarray(start, end), seed >>> 0) | 0;
   }
   const t = table;
   const w = words;
@@ -90,7 +91,7 @@ export function crc32Words(
       (t[a >>> 24] as number);
   }
   for (let i = at * 4; i < end; i++) crc = (t[(crc ^ (bytes[i] as number)) & 255] as number) ^ (crc >>> 8);
-  return ~crc >>> 0;
+  return ~crc;
 }
 
 /** CRC-32 by the JavaScript library whatever the length: the reference that tests and benchmarks hold crc32() against. */

@@ -262,7 +262,7 @@ const S = 4;
 
 /**
  * Gives the finished frame at `at` of a buffer its place: writes the header around the body fields that PartWriter left,
- * and the check of each block. Returns the header's crc, which the next frame carries as its chain.
+ * and the check of each block. Returns the header's crc, as a signed number, which the next frame carries as its chain.
  */
 export function stampFrame(
   bytes: Uint8Array,

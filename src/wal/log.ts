@@ -637,7 +637,7 @@ export class Log<T> implements GroupSink {
     const head = this.#encodeHead(segment, newest, shape, headBytes, carry);
     const { sequence, chain } = newest ?? { sequence: 0, chain: 0 };
     segment.sequence = sequence + 1;
-    segment.chain = stampFrame(
+    const own = stampFrame(
       head.bytes,
       viewOf(head.bytes),
       0,
@@ -648,6 +648,7 @@ export class Log<T> implements GroupSink {
       0,
       chain,
     );
+    segment.chain = own >>> 0;
     try {
       await file.writeLater(head.bytes, 0, head.used, 0, false);
     } catch (error) {

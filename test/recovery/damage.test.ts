@@ -388,7 +388,7 @@ describe("the files of the directory", () => {
     view.setUint32(at + f.H_BODY_CRC, crc32(body), true);
     const sequence = view.getUint32(at + f.H_SEQUENCE, true);
     const chain = view.getUint32(at + f.H_CHAIN, true);
-    const own = stampFrame(bytes, view, at, f.KIND_FRAME, identity, sequence, sequence - 1, at, chain);
+    const own = stampFrame(bytes, view, at, f.KIND_FRAME, identity, sequence, sequence - 1, at, chain) >>> 0;
     // STATE's watermark knows the frame that stood there before.
     expect(await refused(disk, "ERR_CORRUPT")).toMatchObject({ file: name, offset: at });
     expect(own).not.toBe(0);

@@ -98,7 +98,7 @@ export function buildFrame(content: Content, place: Place = PLACE, writer = new 
   if (end > most) throw new Error(`partBytesMax() promised ${most} bytes, the frame took ${end}`);
   const kind = content.link === undefined ? f.KIND_FRAME : f.KIND_HEAD;
   const { identity, offset, sequence, durable, chain } = place;
-  const crc = stampFrame(bytes, view, 0, kind, identity, sequence, durable, offset, chain);
+  const crc = stampFrame(bytes, view, 0, kind, identity, sequence, durable, offset, chain) >>> 0;
   const frame = bytes.slice(0, end);
   return { bytes: frame, view: viewOf(frame), crc, expected: { identity, kind, offset, sequence, chain } };
 }
