@@ -227,6 +227,40 @@ function readLink(bytes: Uint8Array, name: string): Link {
   return link;
 }
 
+/** The last index that the frames from `at` on would reach if the flipped bit were put right; 0 when they hold no records. */
+function lostThrough(bytes: Uint8Array, data: DataView, at: number, bit: number, expected: FrameExpectation): number {
+  let last = 0;
+  const part = emptyPart();
+  flip(bytes, bit);
+  let next = expected;
+  let p = at;
+  while (checkFrame(bytes, data, p, next) === "valid" && readPart(data, p, part)) {
+    if ((part.flags & f.F_RESET) !== 0) last = Math.max(last, part.baseIndex);
+    if (part.count > 0) last = Math.max(last, part.first + part.count - 1);
+    const sequence = getU64(data, p + f.H_SEQUENCE) + 1;
+    const chain = data.getUint32(p + f.H_CRC, true);
+    p += frameBytesAt(data, p);
+    next = { identity: expected.identity, kind: f.KIND_FRAME, offset: p, sequence, chain };
+  }
+  flip(bytes, bit);
+  return last;
+}
+
+function ambiguous(
+  file: string,
+  offset: number,
+  what: string,
+  lastIndex: number,
+  maybeLostThrough: number,
+): StableLogError {
+  return new StableLogError(
+    "ERR_AMBIGUOUS_TAIL",
+    `open log: ${file} at ${offset}: ${what} is one bit from valid; ` +
+      `the log is sure up to ${lastIndex}, dropping the tail may lose up to ${maybeLostThrough}`,
+    { file, offset, lastIndex, maybeLostThrough },
+  );
+}
+
 function isRefusal(decision: SegmentDecision): decision is Extract<SegmentDecision, `ERR_${string}`> {
   return decision.startsWith("ERR_");
 }
@@ -241,6 +275,8 @@ export class Recovery {
   /** Whether what is served must be synced first. */
   #earns = false;
   readonly #syncMs: number[] = [];
+  /** A segment that STATE does not name and whose head is one bit from valid: begun and rotten, or never begun. */
+  #ambiguousHead: { readonly name: string; readonly lostThrough: number; readonly bytes: number } | undefined;
 
   constructor(disk: Disk, dir: string, options: RecoveryOptions, now: () => number) {
     this.#disk = disk;
@@ -250,6 +286,26 @@ export class Recovery {
   }
 
   async run(names: readonly string[]): Promise<Recovered> {
+    let recovered: Recovered;
+    try {
+      recovered = await this.#recover(names);
+    } catch (error) {
+      const head = this.#ambiguousHead;
+      const code = errnoOf(error);
+      if (head === undefined || (code !== "ERR_CORRUPT" && code !== "ERR_GAP")) throw error;
+      // Then it was begun, whatever was asked for.
+      throw corrupt(head.name, 0, `its head is one bit from valid, and without it: ${(error as Error).message}`, error);
+    }
+    const head = this.#ambiguousHead;
+    if (head === undefined) return recovered;
+    const lastIndex = recovered.view.last;
+    if (this.#options.onAmbiguousTail === "refuse") {
+      throw ambiguous(head.name, 0, "the head", lastIndex, Math.max(lastIndex, head.lostThrough));
+    }
+    return { ...recovered, verdict: "dropped", file: head.name, offset: 0, droppedBytes: head.bytes };
+  }
+
+  async #recover(names: readonly string[]): Promise<Recovered> {
     const state = parseState(await this.#read(STATE_NAME));
     const { logId } = state;
     const generations = names
@@ -386,13 +442,15 @@ export class Recovery {
   /**
    * A segment that no STATE names yet holds at most the group it was begun with, and nothing in it says that any of it was
    * durable. One that says so was named, and whatever tells otherwise is damaged, as its head is.
+   * A head that one bit keeps from being valid leaves that open, and is noted.
    * @throws ERR_CORRUPT.
    */
   async #expectUnbegun(generation: number, logId: Uint8Array): Promise<void> {
     const name = segmentName(generation);
     const bytes = await this.#read(name);
     const view = viewOf(bytes);
-    const { identity } = headExpectation(logId, generation);
+    const head = headExpectation(logId, generation);
+    const { identity } = head;
     const end = lastByte(bytes, 0);
     let lowest = Number.POSITIVE_INFINITY;
     for (let at = 0; at + f.HEADER_BYTES <= end; at += 8) {
@@ -406,6 +464,8 @@ export class Recovery {
         throw corrupt(name, 0, `its head is damaged, and the frame at ${at} says that it was durable`);
       }
     }
+    const bit = oneBitFromValid(bytes, view, 0, head);
+    if (bit >= 0) this.#ambiguousHead = { name, lostThrough: lostThrough(bytes, view, 0, bit, head), bytes: end };
   }
 
   /**
@@ -619,7 +679,8 @@ export class Recovery {
       };
     }
     if (decision === "ERR_AMBIGUOUS_TAIL") {
-      throw this.#ambiguous(name, bytes, data, at, bit, expect(), view);
+      const lost = Math.max(view.last, lostThrough(bytes, data, at, bit, expect()));
+      throw ambiguous(name, at, "the last frame", view.last, lost);
     }
     return {
       segment,
@@ -631,38 +692,6 @@ export class Recovery {
       whole,
       carry,
     };
-  }
-
-  /** What the tail would hold if the flipped bit were put right: the bounds of what dropping it may lose. */
-  #ambiguous(
-    name: string,
-    bytes: Uint8Array,
-    data: DataView,
-    at: number,
-    bit: number,
-    expected: FollowingFrame,
-    view: LogView,
-  ): StableLogError {
-    const lastIndex = view.last;
-    let maybeLostThrough = lastIndex;
-    const part = emptyPart();
-    flip(bytes, bit);
-    let next = expected;
-    let p = at;
-    while (checkFrame(bytes, data, p, next) === "valid" && readPart(data, p, part)) {
-      if ((part.flags & f.F_RESET) !== 0) maybeLostThrough = Math.max(maybeLostThrough, part.baseIndex);
-      if (part.count > 0) maybeLostThrough = Math.max(maybeLostThrough, part.first + part.count - 1);
-      const chain = data.getUint32(p + f.H_CRC, true);
-      p += frameBytesAt(data, p);
-      next = { ...next, offset: p, sequence: next.sequence + 1, chain };
-    }
-    flip(bytes, bit);
-    return new StableLogError(
-      "ERR_AMBIGUOUS_TAIL",
-      `open log: ${name} at ${at}: the last frame is one bit from valid; ` +
-        `the log is sure up to ${lastIndex}, dropping the tail may lose up to ${maybeLostThrough}`,
-      { file: name, offset: at, lastIndex, maybeLostThrough },
-    );
   }
 
   /** The segments that the log needs before the newest one, oldest first, with the newest (when kept) at the end. */
@@ -735,8 +764,8 @@ function headExpectation(logId: Uint8Array, generation: number): FrameExpectatio
   };
 }
 
-function corrupt(file: string, offset: number, why: string): StableLogError {
-  return new StableLogError("ERR_CORRUPT", `open log: ${file} at ${offset}: ${why}`, { file, offset });
+function corrupt(file: string, offset: number, why: string, cause?: unknown): StableLogError {
+  return new StableLogError("ERR_CORRUPT", `open log: ${file} at ${offset}: ${why}`, { file, offset, cause });
 }
 
 const ZERO_BLOCK = new Uint8Array(4096);

@@ -680,6 +680,17 @@ const vouching: readonly PlantedBug[] = [
     ],
   },
   {
+    name: "watermark-of-what-is-written",
+    why: "The watermark, which waits until no group follows, is taken of the segment as it is by then: it covers commit-only saves that were written behind the last sync, and a power cut that loses them makes open() refuse.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: "this.#note(this.#synced);",
+        replacement: "this.#note(this.#active?.segment ?? this.#synced);",
+      },
+    ],
+  },
+  {
     name: "frame-vouches-for-its-group",
     why: "A frame says that the one before it is durable, though both are of the same unsynced group: a power cut that keeps the later one makes open() refuse.",
     patches: [
