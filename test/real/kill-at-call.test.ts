@@ -128,9 +128,9 @@ describe.skipIf(why !== undefined)(`a process killed at a system call (seed ${se
     home = await Home.make();
     fresh = await sceneOf({ round: 1, saves: 14, from: undefined, ledger: new Ledger() });
 
-    // A tail that nothing vouches for: killed between a sync and the watermark that would have told of it.
+    // A tail that nothing vouches for: killed at the sync of a group that was written.
     const task = await stage({ round: 1, saves: 14, from: undefined });
-    const { signal, lines } = await killAt(task, pathsOf(["STATE"], task.dir), "pwrite64", 6);
+    const { signal, lines } = await killAt(task, pathsOf(["0000000000000001.seg"], task.dir), "fdatasync", 4);
     expect(signal).toBe("SIGKILL");
     const copy = await stage({ round: 1, saves: 14, from: task.dir });
     const ledger = new Ledger();

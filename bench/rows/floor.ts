@@ -1,0 +1,58 @@
+// The floor: what this disk gives to anyone who writes from Node.js and syncs, with nothing of a log around it. One
+// positional write and one fdatasync of as many bytes as stablelog's own save takes, over a file that was filled with zeros
+// and synced before, from its beginning again at its end.
+
+import { closeSync, fdatasyncSync, fsyncSync, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { Latencies } from "../latencies.js";
+import type { Sample } from "../result.js";
+
+/** Bytes of the file; less for small writes, which do not get that far. */
+const FILE_BYTES = 256 * 1024 * 1024;
+const PIECE_BYTES = 1024 * 1024;
+
+export interface FloorLoad {
+  /** Bytes of one write. */
+  readonly bytes: number;
+  /** Saves that each write stands for. */
+  readonly saves: number;
+  readonly seconds: number;
+  readonly warmSeconds: number;
+  readonly sync: boolean;
+}
+
+/** Runs the floor below `dir`; perSecond counts saves. */
+export function runFloor(dir: string, { bytes, saves, seconds, warmSeconds, sync }: FloorLoad): Sample {
+  const size = Math.max(
+    2 * bytes,
+    Math.min(FILE_BYTES, sync ? 20_000 * bytes * Math.ceil(seconds + warmSeconds) : FILE_BYTES),
+  );
+  const fd = openSync(join(dir, "floor"), "wx+");
+  try {
+    const zeros = new Uint8Array(PIECE_BYTES);
+    for (let at = 0; at < size; at += PIECE_BYTES) writeSync(fd, zeros, 0, Math.min(PIECE_BYTES, size - at), at);
+    fsyncSync(fd);
+    const source = new Uint8Array(bytes).fill(0x5a);
+    const latencies = new Latencies();
+    let at = 0;
+    const run = (until: number): void => {
+      for (;;) {
+        const started = performance.now();
+        if (started >= until) return;
+        if (at + bytes > size) at = 0;
+        writeSync(fd, source, 0, bytes, at);
+        if (sync) fdatasyncSync(fd);
+        at += bytes;
+        latencies.record(performance.now() - started);
+      }
+    };
+    run(performance.now() + warmSeconds * 1000);
+    latencies.clear();
+    const begun = performance.now();
+    run(begun + seconds * 1000);
+    const ms = performance.now() - begun;
+    return { perSecond: (latencies.count * saves * 1000) / ms, latency: latencies.summary() };
+  } finally {
+    closeSync(fd);
+  }
+}
