@@ -10,10 +10,15 @@ export class DirectoryNames {
   // leaves what it did not write clean, whoever gave it, and the next one says yes to that (fsync(2), fsyncgate).
   #failures = 0;
   #cause: unknown;
+  readonly #lazy: boolean;
+  /** Names were given that nobody has made durable. */
+  #due = false;
 
-  constructor(disk: Disk, dir: string) {
+  /** `lazy`: names become durable with settle(), as everything else of a log that syncs nothing before it is closed. */
+  constructor(disk: Disk, dir: string, lazy = false) {
     this.#disk = disk;
     this.#dir = dir;
+    this.#lazy = lazy;
   }
 
   /**
@@ -24,6 +29,10 @@ export class DirectoryNames {
   async give(change: () => Promise<void>, undo?: () => Promise<void>): Promise<void> {
     const failures = this.#failures;
     await change();
+    if (this.#lazy) {
+      this.#due = true;
+      return;
+    }
     try {
       await this.#sync();
       if (this.#failures !== failures) throw this.#cause;
@@ -31,6 +40,12 @@ export class DirectoryNames {
       await undo?.();
       throw error;
     }
+  }
+
+  /** Makes durable what give() has left. Rejects with the system's error. */
+  async settle(): Promise<void> {
+    if (this.#due) await this.#sync();
+    this.#due = false;
   }
 
   async #sync(): Promise<void> {

@@ -231,7 +231,7 @@ export class Log<T> implements GroupSink {
     this.#engine = engine;
     this.#choice = { by, openSyncMs, slowMs: SLOW_SYNC_MS };
     this.#cache = new RecordCache(options.cacheBytes, options.materialize);
-    this.names = new DirectoryNames(options.disk, dir);
+    this.names = new DirectoryNames(options.disk, dir, engine === "off");
     this.#pipeline = new SegmentPipeline(options.disk, dir, options.sync !== "off");
     this.#commit = new GroupCommit(this, Math.min(MAX_GROUP_BYTES, Math.ceil(options.segmentBytes / 4)));
   }
@@ -612,7 +612,7 @@ export class Log<T> implements GroupSink {
   async #name(active: Active): Promise<void> {
     const before = this.#segments.at(-2);
     try {
-      await this.#stateFile?.name(active.segment.generation);
+      await this.#stateFile?.name(active.segment.generation, this.#engine !== "off");
     } catch (error) {
       throw new Poison(error, true);
     }
@@ -1252,6 +1252,7 @@ export class Log<T> implements GroupSink {
         sequence: 0,
         chain: 0,
       };
+      await this.names.settle();
       await stateFile.close(generation, end, sequence, chain);
     } catch (error) {
       this.#status = "poisoned";

@@ -347,7 +347,16 @@ export class Recovery {
       throw this.#missing(mark.generation, "STATE's watermark names it");
     }
     const tail = await this.#scanNewest(newest, state, view);
-    const segments = await this.#olderSegments(tail, view, logId);
+    let segments: LogSegment[];
+    try {
+      segments = await this.#olderSegments(tail, view, logId);
+    } catch (error) {
+      // What a tail held that was dropped may be what made them needless, and then it was no tear.
+      const code = errnoOf(error);
+      if (tail.verdict === "clean" || (code !== "ERR_CORRUPT" && code !== "ERR_GAP")) throw error;
+      const why = `no valid frame stands there, and without what follows: ${(error as Error).message}`;
+      throw corrupt(segmentName(newest), tail.offset, why, error);
+    }
     for (const generation of generations) {
       if (generation >= newest || segments.some((segment) => segment.generation === generation)) continue;
       const head = await this.#head(generation, logId);

@@ -208,13 +208,13 @@ export class StateFile {
     return this.#identity.newest;
   }
 
-  /** Names `generation` as the newest begun segment; returns once that is durable. */
-  async name(generation: number): Promise<void> {
+  /** Names `generation` as the newest begun segment; returns once that is durable, or with `sync` false, written. */
+  async name(generation: number, sync = true): Promise<void> {
     const slot = this.#slot === 0 ? 1 : 0;
     const next = { ...this.#identity, newest: generation, serial: this.#identity.serial + 1 };
     const bytes = new Uint8Array(f.I_METADATA + next.metadata.length);
     putIdentity(bytes, 0, next);
-    await this.#file.writeLater(bytes, 0, bytes.length, slot * f.IDENTITY_SLOT_BYTES, true);
+    await this.#file.writeLater(bytes, 0, bytes.length, slot * f.IDENTITY_SLOT_BYTES, sync);
     this.#slot = slot;
     this.#identity.newest = generation;
     this.#identity.serial = next.serial;
