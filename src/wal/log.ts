@@ -193,8 +193,6 @@ export class Log<T> implements GroupSink {
   #closing: Promise<void> | undefined;
   /** Finishing and releasing segments: after one another, awaited by close(). */
   #housekeeping: Promise<void> = Promise.resolve();
-  /** A finished segment that sync off could not make durable. */
-  #unsyncedForGood: { readonly error: unknown } | undefined;
   readonly #readers = new Map<number, DiskFile>();
   readonly #syncTimes = new SyncTimes();
   #saves = 0;
@@ -804,17 +802,11 @@ export class Log<T> implements GroupSink {
     const truncate = segment !== this.#found || this.#foundZeroTail;
     this.#background(async () => {
       const path = joinPath(this.#dir, segment.name);
-      if (truncate || this.#engine === "off") {
+      if (truncate) {
         const file = await this.#disk.open(path, "write");
         try {
-          // With sync off nobody else does, and close() promises it: it tells of a failure.
-          if (this.#engine === "off") {
-            await file.writeLater(EMPTY, 0, 0, 0, true).catch((error: unknown) => {
-              this.#unsyncedForGood ??= { error };
-            });
-          }
           // What was dropped in recovery stays where it is: only zeros are given back.
-          if (truncate && file.size() > segment.end) await file.truncate(segment.end);
+          if (file.size() > segment.end) await file.truncate(segment.end);
         } finally {
           await file.close();
         }
@@ -1232,6 +1224,15 @@ export class Log<T> implements GroupSink {
     if (failure !== undefined) throw failure;
   }
 
+  async #syncFile(name: string): Promise<void> {
+    const file = await this.#disk.open(joinPath(this.#dir, name), "write");
+    try {
+      await file.writeLater(EMPTY, 0, 0, 0, true);
+    } finally {
+      await file.close();
+    }
+  }
+
   async #seal(): Promise<void> {
     const stateFile = this.#stateFile as StateFile;
     if (this.#status === "poisoned") {
@@ -1239,8 +1240,12 @@ export class Log<T> implements GroupSink {
       return;
     }
     try {
-      if (this.#unsyncedForGood !== undefined) throw this.#unsyncedForGood.error;
       const active = this.#active;
+      // Nobody else does with sync off, and a log that was closed is durable. What was found at open is by that.
+      const found = this.#found?.generation ?? 0;
+      for (const { generation, name } of this.#engine === "off" ? this.#segments : []) {
+        if (generation > found && generation !== active?.segment.generation) await this.#syncFile(name);
+      }
       if (active?.unsynced === true) await active.file.writeLater(EMPTY, 0, 0, 0, true);
       // The zeros behind the end are room that a closed log does not need; should a crash undo this, they are zeros again.
       if (active !== undefined && active.file.size() > active.segment.end) {

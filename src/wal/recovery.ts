@@ -291,8 +291,7 @@ export class Recovery {
       recovered = await this.#recover(names);
     } catch (error) {
       const head = this.#ambiguousHead;
-      const code = errnoOf(error);
-      if (head === undefined || (code !== "ERR_CORRUPT" && code !== "ERR_GAP")) throw error;
+      if (head === undefined || errnoOf(error) !== "ERR_GAP") throw error;
       // Then it was begun, whatever was asked for.
       throw corrupt(head.name, 0, `its head is one bit from valid, and without it: ${(error as Error).message}`, error);
     }
@@ -352,8 +351,7 @@ export class Recovery {
       segments = await this.#olderSegments(tail, view, logId);
     } catch (error) {
       // What a tail held that was dropped may be what made them needless, and then it was no tear.
-      const code = errnoOf(error);
-      if (tail.verdict === "clean" || (code !== "ERR_CORRUPT" && code !== "ERR_GAP")) throw error;
+      if (tail.verdict === "clean" || errnoOf(error) !== "ERR_GAP") throw error;
       const why = `no valid frame stands there, and without what follows: ${(error as Error).message}`;
       throw corrupt(segmentName(newest), tail.offset, why, error);
     }

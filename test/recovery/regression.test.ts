@@ -229,13 +229,13 @@ describe("open()", () => {
   it("syncs the older segments of a killed log that had sync off", async () => {
     const disk = new TestDisk();
     const storage = await open(disk, { sync: "off" });
-    let killed: TestDisk | undefined;
-    // Housekeeping would sync a finished segment some time later: the kill comes before.
+    const early: string[] = [];
     disk.before = (operation, name) => {
-      if (operation === "sync" && isSegment(name)) killed ??= disk.killed();
+      if (operation === "sync") early.push(name);
     };
     for (let i = 0; i < 6; i++) await storage.save({ entries: run(1 + i * 20, 20, 1, 60), hardState: hard(1, 0) });
-    const image = killed as TestDisk;
+    expect(early).toEqual([]);
+    const image = disk.killed();
     const synced = new Set<string>();
     image.before = (operation, name) => {
       if (operation === "sync") synced.add(name);
@@ -245,6 +245,29 @@ describe("open()", () => {
     expect(older.length).toBeGreaterThan(1);
     for (const name of older) expect(synced).toContain(name);
     await again.close();
+  });
+
+  it("close() of a log that had sync off syncs every segment that it began, the names and STATE, and tells when it cannot", async () => {
+    for (const failing of [false, true]) {
+      const disk = new TestDisk();
+      const storage = await open(disk, { sync: "off" });
+      for (let i = 0; i < 6; i++) await storage.save({ entries: run(1 + i * 20, 20, 1, 60), hardState: hard(1, 0) });
+      const synced: string[] = [];
+      disk.before = (operation, name) => {
+        if (operation !== "sync" && operation !== "syncDir") return;
+        if (failing && operation === "sync" && isSegment(name)) throw errno("EIO");
+        synced.push(operation === "sync" ? name : "names");
+      };
+      if (failing) {
+        expect(await codeOf(storage.close())).toMatchObject({ code: "ERR_POISONED" });
+        continue;
+      }
+      await storage.close();
+      const segments = [...disk.files().keys()].filter(isSegment);
+      expect(segments.length).toBeGreaterThan(1);
+      expect(synced).toEqual(expect.arrayContaining([...segments, "names", "STATE"]));
+      expect(synced.at(-1)).toBe("STATE");
+    }
   });
 
   it("carries the tail of a killed log that had sync off in place when the disk is full", async () => {
