@@ -813,7 +813,7 @@ const CLOSE_SHARE = 0.06;
 const closeLimits: ExploreLimits = { ...defaultLimits, states: 6, nestedShare: 0.1, nestedStates: 3 };
 const wideLimits: ExploreLimits = { ...defaultLimits, states: 3, nestedShare: 0.02, nestedStates: 2 };
 /** The share of moments that a wide look takes in. */
-const WIDE_SHARE = 0.16;
+const WIDE_SHARE = 0.168;
 
 /**
  * Everything about one seed: its crashes, then failing calls amid the run and within open(), then a full disk.
