@@ -351,7 +351,7 @@ export class Recovery {
       segments = await this.#olderSegments(tail, view, logId);
     } catch (error) {
       // What a tail held that was dropped may be what made them needless, and then it was no tear.
-      if (tail.verdict === "clean" || errnoOf(error) !== "ERR_GAP") throw error;
+      if (!tail.wreck || errnoOf(error) !== "ERR_GAP") throw error;
       const why = `no valid frame stands there, and without what follows: ${(error as Error).message}`;
       throw corrupt(segmentName(newest), tail.offset, why, error);
     }
@@ -576,6 +576,8 @@ export class Recovery {
     offset: number;
     droppedBytes: number;
     zeros: boolean;
+    /** A frame stood where the tail that is dropped begins; else it is bytes somewhere behind zeros. */
+    wreck: boolean;
     whole: boolean;
     carry: CarriedTail | undefined;
   }> {
@@ -696,6 +698,7 @@ export class Recovery {
       offset: at,
       droppedBytes: dataEnd - at,
       zeros,
+      wreck: decision !== "clean" && lastByte(bytes.subarray(0, at + f.HEADER_BYTES), at) > at,
       whole,
       carry,
     };
