@@ -26,7 +26,8 @@ import {
   tag,
 } from "./chart.js";
 import type { Report, RowResult, Sample, WorkloadResult } from "./result.js";
-import { goalText, isMet, leftOut, medianOf, tableOf } from "./tables.js";
+import { medianOf } from "./result.js";
+import { goalText, isMet, leftOut, tableOf } from "./tables.js";
 
 // ---- what there is to draw
 

@@ -69,6 +69,14 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? high : ((sorted[middle - 1] ?? Number.NaN) + high) / 2;
 }
 
+/** The median over the rounds that have the figure; NaN when none has. */
+export function medianOf(
+  { samples }: Pick<RowResult, "samples">,
+  pick: (sample: Sample) => number | undefined,
+): number {
+  return median(samples.map(pick).filter((value) => Number.isFinite(value)) as number[]);
+}
+
 /** Of each round the row's figure over the base's, lowest first. Empty when either has none. */
 export function ratios(row: RowResult, base: RowResult, pick: (sample: Sample) => number | undefined): number[] {
   return row.samples

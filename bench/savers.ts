@@ -15,15 +15,18 @@ export interface Load {
   readonly seconds: number;
   /** Before the clock starts: the code gets warm, the first segments are begun. */
   readonly warmSeconds: number;
+  /** Entries that the log holds already; none if not given. */
+  readonly behind?: number | undefined;
 }
 
 /** Makes batches with one index after the other. */
 export class Batches {
   readonly #entries: number;
   readonly #data: Uint8Array;
-  #index = 0;
+  #index: number;
 
-  constructor({ entries, bytes }: Pick<Load, "entries" | "bytes">) {
+  constructor({ entries, bytes, behind = 0 }: Pick<Load, "entries" | "bytes" | "behind">) {
+    this.#index = behind;
     this.#entries = entries;
     this.#data = new Uint8Array(bytes).fill(0x5a);
   }

@@ -1,7 +1,7 @@
 // The figures of a workload as tables: for the terminal, for docs/BENCHMARKS.md, and as cells for the page of report.ts. How a
 // number is written is decided here, for all of them; so is whether a goal was met.
 
-import { type GoalResult, median, type RowResult, ratios, type Sample, type WorkloadResult } from "./result.js";
+import { type GoalResult, median, medianOf, type RowResult, ratios, type WorkloadResult } from "./result.js";
 
 /** Stands where there is no figure. */
 const NONE = "–";
@@ -15,14 +15,6 @@ export function figure(value: number): string {
   if (size >= 1e15 || size < 1e-4) return value.toExponential(1);
   const decimals = size >= 99.95 ? 0 : size >= 9.995 ? 1 : Math.max(2, 1 - Math.floor(Math.log10(size)));
   return value.toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
-}
-
-/** The median over the rounds that have the figure; NaN when none has. */
-export function medianOf(
-  { samples }: Pick<RowResult, "samples">,
-  pick: (sample: Sample) => number | undefined,
-): number {
-  return median(samples.map(pick).filter((value) => Number.isFinite(value)) as number[]);
 }
 
 /** Names of all further figures of some rows, in the order in which they come. */

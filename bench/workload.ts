@@ -2,7 +2,7 @@
 // `workloads/` has them. One row of one workload runs in a process of its own (child.ts); bench.ts takes turns among them.
 
 import type { GoalResult, RowResult, Sample } from "./result.js";
-import { median, ratios } from "./result.js";
+import { median, medianOf, ratios } from "./result.js";
 
 /** What a run of one row is given. */
 export interface Place {
@@ -55,9 +55,8 @@ export function p99Over(rows: Rows, row: string, base: string): number {
 }
 
 /** Median over rounds of a figure. */
-export function medianOf(rows: Rows, row: string, pick: (sample: Sample) => number | undefined): number {
-  const values = (rows.get(row)?.samples ?? []).map(pick).filter((value) => value !== undefined);
-  return median(values);
+export function figureOf(rows: Rows, row: string, pick: (sample: Sample) => number | undefined): number {
+  return medianOf(rows.get(row) ?? { samples: [] }, pick);
 }
 
 export function atLeast(what: string, wanted: number, measured: number): GoalResult {

@@ -4,7 +4,7 @@
 import { join } from "node:path";
 import { FileStorage } from "stablelog";
 import type { BenchLog } from "../row.js";
-import { runFloor } from "../rows/floor.js";
+import { floorRun } from "../rows/run.js";
 import { frameBytes, runSavers } from "../savers.js";
 import { atLeast, type Place, type Run, rateOver, type Workload } from "../workload.js";
 
@@ -44,13 +44,7 @@ export const compaction: Workload = {
   unit: "saves",
   base: "floor",
   rows: new Map([
-    [
-      "floor",
-      async ({ dir, seconds, warmSeconds }: Place): Promise<Run> => ({
-        syncs: "one write, one fdatasync, over a zero-filled file",
-        sample: runFloor(dir, { bytes: await frameBytes(SHAPE), saves: 1, seconds, warmSeconds, sync: true }),
-      }),
-    ],
+    ["floor", floorRun(() => frameBytes(SHAPE))],
     ["stablelog, compacting", (place: Place) => run(place, true)],
     ["stablelog, growing", (place: Place) => run(place, false)],
   ]),

@@ -6,7 +6,7 @@ import { Session } from "node:inspector/promises";
 import { join } from "node:path";
 import { FileStorage } from "stablelog";
 import { Batches } from "../savers.js";
-import { atMost, medianOf, type Place, type Run, type Workload } from "../workload.js";
+import { atMost, figureOf, type Place, type Run, type Workload } from "../workload.js";
 
 const SAVERS = 64;
 const ENTRIES_A_SAVE = 10;
@@ -100,7 +100,7 @@ export const garbage: Workload = {
     atMost(
       "objects a saved entry, promise included",
       1,
-      medianOf(rows, "1 entry a save", ({ more }) => more?.["objectsPerEntry"]),
+      figureOf(rows, "1 entry a save", ({ more }) => more?.["objectsPerEntry"]),
     ),
   ],
 };

@@ -7,10 +7,10 @@ import { FileStorage, MemoryDisk } from "stablelog";
 import { readBatches } from "stablelog/etcd";
 import { Latencies } from "../latencies.js";
 import type { Sample } from "../result.js";
-import type { Batch, BenchLog, Row } from "../row.js";
+import type { Batch, BenchLog } from "../row.js";
 import { runEtcd } from "../rows/etcd.js";
-import { runFloor } from "../rows/floor.js";
 import { peerRows } from "../rows/index.js";
+import { floorRun, rowRun } from "../rows/run.js";
 import { stablelogRows } from "../rows/stablelog.js";
 import { atLeast, type Place, type Run, rateOver, type Workload } from "../workload.js";
 
@@ -43,7 +43,8 @@ function moved({ entries, hardState }: Batch, by: number): Batch {
   };
 }
 
-async function replay(log: BenchLog, batches: readonly Batch[], { seconds, warmSeconds }: Place): Promise<Sample> {
+async function replay(log: BenchLog, { seconds, warmSeconds }: Place): Promise<Sample> {
+  const batches = await memberBatches();
   const latencies = new Latencies();
   const span = batches.at(-1)?.entries.at(-1)?.index ?? 0;
   let pass = 0;
@@ -75,19 +76,6 @@ async function bytesEach(batches: readonly Batch[]): Promise<number> {
   return Math.round(bytes / batches.length);
 }
 
-function rowRun(load: () => Promise<Row>): (place: Place) => Promise<Run> {
-  return async (place) => {
-    const row = await load();
-    const batches = await memberBatches();
-    const log = await row.open(place.dir, { sync: true });
-    try {
-      return { syncs: row.syncs, sample: await replay(log, batches, place) };
-    } finally {
-      await log.close();
-    }
-  };
-}
-
 async function etcdRun({ dir, seconds, warmSeconds }: Place): Promise<Run> {
   const batches = await memberBatches();
   const file = join(dir, "batches.jsonl");
@@ -112,25 +100,20 @@ async function etcdRun({ dir, seconds, warmSeconds }: Place): Promise<Run> {
 
 function rows(): Workload["rows"] {
   const all = new Map<string, (place: Place) => Promise<Run>>();
-  all.set("floor", async ({ dir, seconds, warmSeconds }) => ({
-    syncs: "one write of the batches' average size, one fdatasync",
-    sample: runFloor(dir, {
-      bytes: await bytesEach(await memberBatches()),
-      saves: 1,
-      seconds,
-      warmSeconds,
-      sync: true,
-    }),
-  }));
+  all.set(
+    "floor",
+    floorRun(async () => bytesEach(await memberBatches())),
+  );
+
   for (const row of stablelogRows)
     all.set(
       row.name,
-      rowRun(async () => row),
+      rowRun(async () => row, replay),
     );
   all.set("etcd", etcdRun);
   for (const name of ["sqlite", "classic-level", "lmdb"]) {
     const load = peerRows.get(name);
-    if (load !== undefined) all.set(name, rowRun(load));
+    if (load !== undefined) all.set(name, rowRun(load, replay));
   }
   return all;
 }

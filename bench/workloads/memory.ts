@@ -3,7 +3,7 @@
 
 import { join } from "node:path";
 import { type Entry, EntryType, FileStorage } from "stablelog";
-import { atMost, medianOf, type Place, type Run, type Workload } from "../workload.js";
+import { atMost, figureOf, type Place, type Run, type Workload } from "../workload.js";
 
 const ENTRY_BYTES = 256;
 const A_SAVE = 50;
@@ -52,12 +52,12 @@ function memoryOf(millions: number): Workload {
             atMost(
               "MiB resident",
               250,
-              medianOf(rows, "stablelog", ({ more }) => more?.["rssMiB"]),
+              figureOf(rows, "stablelog", ({ more }) => more?.["rssMiB"]),
             ),
             atMost(
               "bytes of index an entry",
               8,
-              medianOf(rows, "stablelog", ({ more }) => more?.["indexBytesPerEntry"]),
+              figureOf(rows, "stablelog", ({ more }) => more?.["indexBytesPerEntry"]),
             ),
           ],
   };

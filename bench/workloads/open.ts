@@ -9,7 +9,7 @@ import * as zlib from "node:zlib";
 import { type Entry, EntryType, FileStorage } from "stablelog";
 import type { Sample } from "../result.js";
 import { runEtcd } from "../rows/etcd.js";
-import { atLeast, atMost, medianOf, type Place, type Run, type Workload } from "../workload.js";
+import { atLeast, atMost, figureOf, type Place, type Run, type Workload } from "../workload.js";
 
 const ENTRY_BYTES = 128;
 const A_SAVE = 50;
@@ -78,11 +78,11 @@ function openOf(millions: number): Workload {
     rows,
     goals: (found, others) => {
       const openMs = ({ more }: Sample) => more?.["openMs"];
-      const ms = medianOf(found, "stablelog", openMs);
-      if (millions === 1) return [atLeast("x faster than etcd", 20, medianOf(found, "etcd", openMs) / ms)];
+      const ms = figureOf(found, "stablelog", openMs);
+      if (millions === 1) return [atLeast("x faster than etcd", 20, figureOf(found, "etcd", openMs) / ms)];
       const first = others.get("open-1m");
       if (first === undefined || millions !== 16) return [];
-      return [atMost("x the time of one million", 1.5, ms / medianOf(first, "stablelog", openMs))];
+      return [atMost("x the time of one million", 1.5, ms / figureOf(first, "stablelog", openMs))];
     },
   };
 }
@@ -144,8 +144,8 @@ const recover: Workload = {
   ]),
   goals: (found) => {
     const openMs = ({ more }: Sample) => more?.["openMs"];
-    const floor = medianOf(found, "read and checksum a segment", openMs);
-    return [atMost("x the time to read and checksum one segment", 1, medianOf(found, "stablelog", openMs) / floor)];
+    const floor = figureOf(found, "read and checksum a segment", openMs);
+    return [atMost("x the time to read and checksum one segment", 1, figureOf(found, "stablelog", openMs) / floor)];
   },
 };
 

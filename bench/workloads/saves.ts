@@ -2,10 +2,10 @@
 // against the perfect group commit, which is the floor with the bytes of all savers in one write.
 
 import type { GoalResult, Sample } from "../result.js";
-import type { Row } from "../row.js";
+import type { BenchLog } from "../row.js";
 import { type EtcdOptions, runEtcd } from "../rows/etcd.js";
-import { runFloor } from "../rows/floor.js";
 import { peerRows } from "../rows/index.js";
+import { floorRun, rowRun } from "../rows/run.js";
 import { stablelogRows } from "../rows/stablelog.js";
 import { frameBytes, type Load, runSavers } from "../savers.js";
 import { atLeast, atMost, type Place, p99Over, type Rows, type Run, rateOver, type Workload } from "../workload.js";
@@ -13,32 +13,9 @@ import { atLeast, atMost, type Place, p99Over, type Rows, type Run, rateOver, ty
 /** What one save is. */
 type Shape = Pick<Load, "savers" | "entries" | "bytes">;
 
-const FLOOR = "one write, one fdatasync, over a zero-filled file";
-
 /** perSecond of a save workload counts saves, or what a save consists of. */
 function counted({ syncs, sample }: Run, each: number): Run {
   return { syncs, sample: { ...sample, perSecond: sample.perSecond * each } };
-}
-
-function floorRun(shape: Shape, saves: number, sync: boolean): (place: Place) => Promise<Run> {
-  return async ({ dir, seconds, warmSeconds }) => {
-    const bytes = saves * (await frameBytes(shape));
-    const sample = runFloor(dir, { bytes, saves, seconds, warmSeconds, sync });
-    return { syncs: sync ? FLOOR : "one write, nothing synced", sample };
-  };
-}
-
-function rowRun(load: () => Promise<Row>, shape: Shape, sync: boolean): (place: Place) => Promise<Run> {
-  return async ({ dir, seconds, warmSeconds }) => {
-    const row = await load();
-    const log = await row.open(dir, { sync });
-    try {
-      const sample = await runSavers(log, { ...shape, seconds, warmSeconds });
-      return { syncs: sync ? row.syncs : "nothing", sample };
-    } finally {
-      await log.close();
-    }
-  };
 }
 
 function etcdRun(shape: Shape, mode: EtcdOptions["mode"], sync: boolean): (place: Place) => Promise<Run> {
@@ -56,12 +33,21 @@ function rowsOf(shape: Shape, each: number, { sync = true, peers = true } = {}):
   const add = (name: string, run: (place: Place) => Promise<Run>): void => {
     rows.set(name, async (place) => counted(await run(place), each));
   };
-  add("floor", floorRun(shape, 1, sync));
-  if (shape.savers > 1) add("perfect group", floorRun(shape, shape.savers, sync));
+  const save = (log: BenchLog, { seconds, warmSeconds }: Place): Promise<Sample> =>
+    runSavers(log, { ...shape, seconds, warmSeconds });
+  add(
+    "floor",
+    floorRun(() => frameBytes(shape), 1, sync),
+  );
+  if (shape.savers > 1)
+    add(
+      "perfect group",
+      floorRun(async () => shape.savers * (await frameBytes(shape)), shape.savers, sync),
+    );
   for (const row of sync ? stablelogRows : stablelogRows.slice(0, 1))
     add(
       row.name,
-      rowRun(async () => row, shape, sync),
+      rowRun(async () => row, save, sync),
     );
   add("etcd", etcdRun(shape, shape.savers > 1 ? "ready" : "each", sync));
   if (shape.savers > 1) add("etcd, an entry a Save", etcdRun(shape, "each", sync));
@@ -69,7 +55,7 @@ function rowsOf(shape: Shape, each: number, { sync = true, peers = true } = {}):
   for (const [name, load] of peerRows) {
     // A queue has nothing to gather for a lone saver.
     if (shape.savers === 1 && name.endsWith("+ queue")) continue;
-    add(name, rowRun(load, shape, sync));
+    add(name, rowRun(load, save, sync));
   }
   return rows;
 }

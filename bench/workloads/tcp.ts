@@ -7,12 +7,12 @@ import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Sample } from "../result.js";
-import type { BenchLog, Row } from "../row.js";
-import { runFloor } from "../rows/floor.js";
+import type { BenchLog } from "../row.js";
 import { peerRows } from "../rows/index.js";
+import { floorRun, rowRun } from "../rows/run.js";
 import { stablelogRows } from "../rows/stablelog.js";
 import { Batches, frameBytes } from "../savers.js";
-import { atLeast, medianOf, type Place, type Run, rateOver, type Workload } from "../workload.js";
+import { atLeast, figureOf, type Place, type Run, rateOver, type Workload } from "../workload.js";
 
 const CLIENTS = 64;
 const REQUEST_BYTES = 256;
@@ -57,32 +57,21 @@ async function serve(log: BenchLog, { seconds, warmSeconds }: Place): Promise<Sa
   return Number.isFinite(group) ? { ...sample, more: { group } } : sample;
 }
 
-function rowRun(load: () => Promise<Row>): (place: Place) => Promise<Run> {
-  return async (place) => {
-    const row = await load();
-    const log = await row.open(place.dir, { sync: true });
-    try {
-      return { syncs: row.syncs, sample: await serve(log, place) };
-    } finally {
-      await log.close();
-    }
-  };
-}
-
 function rows(): Workload["rows"] {
   const all = new Map<string, (place: Place) => Promise<Run>>();
-  all.set("floor", async ({ dir, seconds, warmSeconds }) => ({
-    syncs: "no clients: one write, one fdatasync, over a zero-filled file",
-    sample: runFloor(dir, { bytes: await frameBytes(SHAPE), saves: 1, seconds, warmSeconds, sync: true }),
-  }));
+  all.set(
+    "floor",
+    floorRun(() => frameBytes(SHAPE)),
+  );
+
   for (const row of stablelogRows)
     all.set(
       row.name,
-      rowRun(async () => row),
+      rowRun(async () => row, serve),
     );
   for (const name of ["append + queue", "sqlite + queue", "lmdb"]) {
     const load = peerRows.get(name);
-    if (load !== undefined) all.set(name, rowRun(load));
+    if (load !== undefined) all.set(name, rowRun(load, serve));
   }
   return all;
 }
@@ -97,7 +86,7 @@ export const tcp: Workload = {
     atLeast(
       "saves a sync",
       30,
-      medianOf(found, "stablelog", ({ more }) => more?.["group"]),
+      figureOf(found, "stablelog", ({ more }) => more?.["group"]),
     ),
     atLeast("x the lone floor", 8, rateOver(found, "stablelog", "floor")),
   ],

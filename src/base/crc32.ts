@@ -54,43 +54,41 @@ export function crc32Words(
   if (words === undefined || (native !== undefined && end - start >= NATIVE_WORDS_BYTES)) {
     return crc32(bytes.subarray(start, end), seed >>> 0) | 0;
   }
-  const t = table;
-  const w = words;
   let crc = ~seed;
   let at = start >> 2;
   const last = end >> 2;
   for (; at + 4 <= last; at += 4) {
-    const a = (w[at] as number) ^ crc;
-    const b = w[at + 1] as number;
-    const c = w[at + 2] as number;
-    const d = w[at + 3] as number;
+    const a = (words[at] as number) ^ crc;
+    const b = words[at + 1] as number;
+    const c = words[at + 2] as number;
+    const d = words[at + 3] as number;
     crc =
-      (t[3840 + (a & 255)] as number) ^
-      (t[3584 + ((a >>> 8) & 255)] as number) ^
-      (t[3328 + ((a >>> 16) & 255)] as number) ^
-      (t[3072 + (a >>> 24)] as number) ^
-      (t[2816 + (b & 255)] as number) ^
-      (t[2560 + ((b >>> 8) & 255)] as number) ^
-      (t[2304 + ((b >>> 16) & 255)] as number) ^
-      (t[2048 + (b >>> 24)] as number) ^
-      (t[1792 + (c & 255)] as number) ^
-      (t[1536 + ((c >>> 8) & 255)] as number) ^
-      (t[1280 + ((c >>> 16) & 255)] as number) ^
-      (t[1024 + (c >>> 24)] as number) ^
-      (t[768 + (d & 255)] as number) ^
-      (t[512 + ((d >>> 8) & 255)] as number) ^
-      (t[256 + ((d >>> 16) & 255)] as number) ^
-      (t[d >>> 24] as number);
+      (table[3840 + (a & 255)] as number) ^
+      (table[3584 + ((a >>> 8) & 255)] as number) ^
+      (table[3328 + ((a >>> 16) & 255)] as number) ^
+      (table[3072 + (a >>> 24)] as number) ^
+      (table[2816 + (b & 255)] as number) ^
+      (table[2560 + ((b >>> 8) & 255)] as number) ^
+      (table[2304 + ((b >>> 16) & 255)] as number) ^
+      (table[2048 + (b >>> 24)] as number) ^
+      (table[1792 + (c & 255)] as number) ^
+      (table[1536 + ((c >>> 8) & 255)] as number) ^
+      (table[1280 + ((c >>> 16) & 255)] as number) ^
+      (table[1024 + (c >>> 24)] as number) ^
+      (table[768 + (d & 255)] as number) ^
+      (table[512 + ((d >>> 8) & 255)] as number) ^
+      (table[256 + ((d >>> 16) & 255)] as number) ^
+      (table[d >>> 24] as number);
   }
   for (; at < last; at++) {
-    const a = (w[at] as number) ^ crc;
+    const a = (words[at] as number) ^ crc;
     crc =
-      (t[768 + (a & 255)] as number) ^
-      (t[512 + ((a >>> 8) & 255)] as number) ^
-      (t[256 + ((a >>> 16) & 255)] as number) ^
-      (t[a >>> 24] as number);
+      (table[768 + (a & 255)] as number) ^
+      (table[512 + ((a >>> 8) & 255)] as number) ^
+      (table[256 + ((a >>> 16) & 255)] as number) ^
+      (table[a >>> 24] as number);
   }
-  for (let i = at * 4; i < end; i++) crc = (t[(crc ^ (bytes[i] as number)) & 255] as number) ^ (crc >>> 8);
+  for (let i = at * 4; i < end; i++) crc = (table[(crc ^ (bytes[i] as number)) & 255] as number) ^ (crc >>> 8);
   return ~crc;
 }
 

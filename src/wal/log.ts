@@ -45,6 +45,7 @@ import {
   Recovery,
   type RecoveryOptions,
   type RecoveryReport,
+  syncFile,
 } from "./recovery.js";
 import { SegmentIndex } from "./segment-index.js";
 import { indexName, STATE_NAME, segmentName } from "./segment-name.js";
@@ -1224,15 +1225,6 @@ export class Log<T> implements GroupSink {
     if (failure !== undefined) throw failure;
   }
 
-  async #syncFile(name: string): Promise<void> {
-    const file = await this.#disk.open(joinPath(this.#dir, name), "write");
-    try {
-      await file.writeLater(EMPTY, 0, 0, 0, true);
-    } finally {
-      await file.close();
-    }
-  }
-
   async #seal(): Promise<void> {
     const stateFile = this.#stateFile as StateFile;
     if (this.#status === "poisoned") {
@@ -1244,7 +1236,8 @@ export class Log<T> implements GroupSink {
       // Nobody else does with sync off, and a log that was closed is durable. What was found at open is by that.
       const found = this.#found?.generation ?? 0;
       for (const { generation, name } of this.#engine === "off" ? this.#segments : []) {
-        if (generation > found && generation !== active?.segment.generation) await this.#syncFile(name);
+        if (generation > found && generation !== active?.segment.generation)
+          await syncFile(this.#disk, this.#dir, name);
       }
       if (active?.unsynced === true) await active.file.writeLater(EMPTY, 0, 0, 0, true);
       // The zeros behind the end are room that a closed log does not need; should a crash undo this, they are zeros again.

@@ -129,6 +129,16 @@ export async function readWhole(disk: Disk, dir: string, name: string): Promise<
   }
 }
 
+/** Syncs a file that nobody holds open; rejects with the system's error. */
+export async function syncFile(disk: Disk, dir: string, name: string): Promise<void> {
+  const file = await disk.open(joinPath(dir, name), "write");
+  try {
+    await file.writeLater(new Uint8Array(0), 0, 0, 0, true);
+  } finally {
+    await file.close();
+  }
+}
+
 /** A failed read is never the end of a file: it is ERR_READ with where it was. */
 async function readingAt<T>(name: string, offset: number, read: () => Promise<T>): Promise<T> {
   try {
@@ -400,12 +410,7 @@ export class Recovery {
 
   async #syncFile(name: string): Promise<void> {
     const started = this.#now();
-    const file = await this.#disk.open(joinPath(this.#dir, name), "write");
-    try {
-      await file.writeLater(new Uint8Array(0), 0, 0, 0, true);
-    } finally {
-      await file.close();
-    }
+    await syncFile(this.#disk, this.#dir, name);
     this.#syncMs.push(this.#now() - started);
   }
 

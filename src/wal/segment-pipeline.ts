@@ -9,13 +9,14 @@ import type { DirectoryNames } from "./directory-names.js";
 import { SPARE_NAME } from "./segment-name.js";
 
 /**
- * Zeros written at a time, each piece synced before the next: with 4 MiB a sync the log's own syncs waited 2 to 3 ms at their
- * p99 while a spare was filled, with this less than half as long; smaller pieces take more of the event loop than they give.
+ * Zeros written at a time, each piece synced before the next: the log's own syncs wait for whatever of it is under way, so
+ * four times as much shows in their p99; smaller pieces take more of the event loop than they give.
  */
 const PIECE_BYTES = 1024 * 1024;
 /** The spare grows while its predecessor fills from the first to the second of these fractions. */
 const PACE_FROM = 0.25;
 const PACE_TO = 0.9;
+
 let zeros: Uint8Array | undefined;
 
 /** A piece of zeros, one for all logs of the process: nobody writes to it. */
