@@ -112,7 +112,7 @@ const acknowledging: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/state-file.js",
-        text: "await this.#file.writeLater(bytes, 0, bytes.length, slot * f.IDENTITY_SLOT_BYTES, true);",
+        text: "await this.#file.writeLater(bytes, 0, bytes.length, slot * f.IDENTITY_SLOT_BYTES, sync);",
         replacement: "",
       },
     ],
