@@ -25,7 +25,7 @@ Options:
   --seconds S        how long a row of a round is measured; 2 if not given
   --warm S           how long it runs before that; 0.5 if not given
   --rows A,B         these rows only, and the one that the others are compared with
-  --quick            one round of half a second, without the workloads that take long: under two minutes
+  --quick            one round of a third of a second, without the workloads that take long: under two minutes
   --dir DIR          where to measure; the system's temporary directory if not given
   --json FILE        writes the report as JSON; - for stdout, and nothing else there
   --html FILE        writes the report as a page with pictures
@@ -105,8 +105,8 @@ async function main(args: string[]): Promise<number> {
       only: positionals,
       quick,
       rounds: positive("rounds", values.rounds, quick ? 1 : 5, true),
-      seconds: positive("seconds", values.seconds, quick ? 0.5 : 2, false),
-      warmSeconds: positive("warm", values.warm, quick ? 0.2 : 0.5, false),
+      seconds: positive("seconds", values.seconds, quick ? 0.3 : 2, false),
+      warmSeconds: positive("warm", values.warm, quick ? 0.1 : 0.5, false),
       rows: names(values.rows),
       dir,
       command: ["npm run bench", ...(args.length === 0 ? [] : ["--", ...args])].join(" "),

@@ -290,7 +290,7 @@ export function stampFrame(
   stampView.setUint32(f.H_META_BYTES - S, metaBytes, true);
   stampView.setUint32(f.H_BODY_CRC - S, view.getUint32(at + f.H_BODY_CRC, true), true);
   stampView.setUint32(f.H_CHAIN - S, chain, true);
-  const crc = crc32Words(stampWords, stampBytes, 0, stampBytes.length, identity.seed);
+  const crc = crc32Words(stampWords, stampBytes, 0, stampBytes.length, identity.seed | 0);
   view.setUint32(at + f.H_CRC, crc, true);
   bytes.set(stampBytes, at + S);
   if (metaBytes !== bodyBytes) {

@@ -478,7 +478,7 @@ const checking: readonly PlantedBug[] = [
     name: "salt-left-out",
     why: "The header's checksum is taken without the segment's seed, and the generation, being under it, is not compared: a copy under a newer segment's name, or a frame written to another segment's place, is served.",
     patches: [
-      { file: "wal/frame.js", text: "stampBytes.length, identity.seed)", replacement: "stampBytes.length)" },
+      { file: "wal/frame.js", text: "stampBytes.length, identity.seed | 0)", replacement: "stampBytes.length)" },
       {
         file: "wal/frame.js",
         text: "const crc = crc32(bytes.subarray(at + 4, at + f.HEADER_BYTES), identity.seed);",
