@@ -1,6 +1,7 @@
 // The load of the save workloads: so many savers, each waiting for its save before it makes the next one, as long as the
 // clock says. Every row meets the same load, and what the load itself costs is the same for all.
 
+import { performance } from "node:perf_hooks";
 import { type Entry, EntryType, FileStorage, MemoryDisk } from "stablelog";
 import { Latencies } from "./latencies.js";
 import type { Sample } from "./result.js";
@@ -51,11 +52,12 @@ export async function runSavers(log: BenchLog, load: Load): Promise<Sample> {
   const latencies = new Latencies();
   let until = performance.now() + load.warmSeconds * 1000;
   const saver = async (): Promise<void> => {
-    for (;;) {
-      const started = performance.now();
-      if (started >= until) return;
+    let started = performance.now();
+    while (started < until) {
       await log.save(batches.next());
-      latencies.record(performance.now() - started);
+      const ended = performance.now();
+      latencies.record(ended - started);
+      started = ended;
     }
   };
   const all = (): Promise<unknown> => Promise.all(Array.from({ length: load.savers }, saver));

@@ -4,13 +4,14 @@
 
 import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { performance } from "node:perf_hooks";
 import { Latencies } from "../latencies.js";
 import type { Sample } from "../result.js";
 
 /** Bytes of the file; less for small writes, which do not get that far. */
 const FILE_BYTES = 256 * 1024 * 1024;
-/** How far a file grows before it begins again. */
-const GROWN_BYTES = 1024 * 1024 * 1024;
+/** How far a file grows before it begins again: a short one would never be written back, which no log is spared. */
+const GROWN_BYTES = 4 * 1024 * 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;
 
 export interface FloorLoad {
@@ -38,9 +39,8 @@ export function runFloor(dir: string, { bytes, saves, seconds, warmSeconds, sync
     const latencies = new Latencies();
     let at = 0;
     const run = (until: number): void => {
-      for (;;) {
-        const started = performance.now();
-        if (started >= until) return;
+      let started = performance.now();
+      while (started < until) {
         if (at + bytes > size) {
           if (!sync) ftruncateSync(fd, 0);
           at = 0;
@@ -48,7 +48,9 @@ export function runFloor(dir: string, { bytes, saves, seconds, warmSeconds, sync
         writeSync(fd, source, 0, bytes, at);
         if (sync) fdatasyncSync(fd);
         at += bytes;
-        latencies.record(performance.now() - started);
+        const ended = performance.now();
+        latencies.record(ended - started);
+        started = ended;
       }
     };
     run(performance.now() + warmSeconds * 1000);

@@ -74,7 +74,7 @@ export interface Disk {
 
   /**
    * Memory to hand to write() and commit(); zeroed, at an 8-byte boundary. What it gives is what this disk's engines can
-   * take without a copy (shared memory where a worker thread writes).
+   * take without a copy (shared memory where a worker thread writes); other memory is fine, too.
    */
   allocate(bytes: number): Uint8Array;
 
@@ -108,7 +108,7 @@ export interface DiskFile {
 
   /**
    * write() and then sync(), on the log's own thread; resolves when both have returned. At most one at a time a file.
-   * `source` must come from Disk.allocate() and stay untouched until then.
+   * `source` must stay untouched until then.
    */
   commit(source: Uint8Array, start: number, end: number, position: number): Promise<void>;
 

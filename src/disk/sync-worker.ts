@@ -15,6 +15,11 @@ export const MAX_TRANSFER_BYTES = 1 << 30;
 /** Writes [start, end) of `source` at `position` of `fd`, and syncs. */
 export type Commit = (fd: number, source: Uint8Array, start: number, end: number, position: number) => Promise<void>;
 
+/** Stages are made in multiples of this. */
+const STAGE_BYTES = 64 * 1024;
+/** A larger one is let go, so that one huge commit does not stay for ever. */
+const LARGEST_STAGE_BYTES = 4 * 1024 * 1024;
+
 // Slots of the control array, shared with the thread.
 const POSTED = 0; // counts the messages posted; the thread sleeps on it
 const TAKEN = 1; // id of the job that was begun last; 0 before the first
@@ -68,6 +73,8 @@ interface Reply {
 
 interface Pending {
   readonly job: Job;
+  /** The shared copy that the job reads from, when its source was not shared. */
+  readonly stage: Uint8Array | undefined;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -88,6 +95,8 @@ export class SyncWorker {
   /** True once a thread could not be started or has died: no other is tried. */
   #failed = false;
   #lastId = 0;
+  /** Stages that no commit stands on. */
+  readonly #stages: Uint8Array[] = [];
 
   /** `program` stands in for the thread's own in tests. */
   constructor(fallback: Commit, program = threadProgram) {
@@ -97,19 +106,34 @@ export class SyncWorker {
 
   /** Resolves after the sync has returned; rejects with the system's error and its `bytesWritten`. */
   commit(fd: number, source: Uint8Array, start: number, end: number, position: number): Promise<void> {
-    // Memory that is not shared would be copied on its way to the thread; the pool reads it where it is.
-    const thread = source.buffer instanceof SharedArrayBuffer ? this.#running() : undefined;
+    const thread = this.#running();
     if (thread === undefined) return this.#fallback(fd, source, start, end, position);
+    const stage = source.buffer instanceof SharedArrayBuffer ? undefined : this.#stage(source, start, end);
     return new Promise((resolve, reject) => {
       // Ids travel through an Int32 slot and are only ever compared for equality; 0 is kept for "none".
       this.#lastId = (this.#lastId + 1) & 0x7fffffff || 1;
-      const job: Job = { id: this.#lastId, fd, source, start, end, position };
+      const id = this.#lastId;
+      const job: Job =
+        stage === undefined
+          ? { id, fd, source, start, end, position }
+          : { id, fd, source: stage, start: 0, end: end - start, position };
       if (thread.pending.size === 0) thread.worker.ref();
-      thread.pending.set(job.id, { job, resolve, reject });
+      thread.pending.set(id, { job, stage, resolve, reject });
       thread.worker.postMessage(job);
       Atomics.add(thread.control, POSTED, 1);
       Atomics.notify(thread.control, POSTED);
     });
+  }
+
+  /** A copy that the thread can read: a message would take one, too, and a fresh one each time. */
+  #stage(source: Uint8Array, start: number, end: number): Uint8Array {
+    const kept = this.#stages.pop();
+    const stage =
+      kept !== undefined && kept.length >= end - start
+        ? kept
+        : new Uint8Array(new SharedArrayBuffer(Math.ceil((end - start) / STAGE_BYTES) * STAGE_BYTES));
+    stage.set(source.subarray(start, end));
+    return stage;
   }
 
   /** Ends the thread once its commits are answered; a later commit starts another. */
@@ -156,6 +180,8 @@ export class SyncWorker {
     const answered = thread.pending.get(id);
     assert(answered !== undefined, `an answer to commit ${id}, which is not pending`);
     thread.pending.delete(id);
+    const { stage } = answered;
+    if (stage !== undefined && stage.length <= LARGEST_STAGE_BYTES && this.#stages.length < 2) this.#stages.push(stage);
     if (thread.pending.size === 0) {
       thread.worker.unref();
       thread.whenIdle?.();

@@ -255,14 +255,10 @@ export class PartWriter {
   }
 }
 
-const stampBytes = new Uint8Array(f.HEADER_BYTES - 4);
-const stampView = new DataView(stampBytes.buffer);
-const stampWords = wordsOf(stampBytes);
-const S = 4;
-
 /**
  * Gives the finished frame at `at` of a buffer its place: writes the header around the body fields that PartWriter left,
  * and the check of each block. Returns the header's crc, as a signed number, which the next frame carries as its chain.
+ * `words` are those of `bytes`.
  */
 export function stampFrame(
   bytes: Uint8Array,
@@ -274,25 +270,22 @@ export function stampFrame(
   durable: number,
   offset: number,
   chain: number,
+  words = wordsOf(bytes),
 ): number {
   const bodyBytes = view.getUint32(at + f.H_BODY_BYTES, true);
   const metaBytes = view.getUint32(at + f.H_META_BYTES, true);
-  stampView.setUint16(f.H_MAGIC - S, f.MAGIC, true);
-  stampView.setUint8(f.H_VERSION - S, f.FORMAT_VERSION);
-  stampView.setUint8(f.H_KIND - S, kind);
-  putU64(stampView, f.H_GENERATION - S, identity.generation);
-  putU64(stampView, f.H_SEQUENCE - S, sequence);
-  putU64(stampView, f.H_DURABLE - S, durable);
-  putU64(stampView, f.H_OFFSET - S, offset);
-  stampView.setUint32(f.H_LOG_ID - S, identity.logIdLow, true);
-  stampView.setUint32(f.H_LOG_ID + 4 - S, identity.logIdHigh, true);
-  stampView.setUint32(f.H_BODY_BYTES - S, bodyBytes, true);
-  stampView.setUint32(f.H_META_BYTES - S, metaBytes, true);
-  stampView.setUint32(f.H_BODY_CRC - S, view.getUint32(at + f.H_BODY_CRC, true), true);
-  stampView.setUint32(f.H_CHAIN - S, chain, true);
-  const crc = crc32Words(stampWords, stampBytes, 0, stampBytes.length, identity.seed | 0);
+  view.setUint16(at + f.H_MAGIC, f.MAGIC, true);
+  view.setUint8(at + f.H_VERSION, f.FORMAT_VERSION);
+  view.setUint8(at + f.H_KIND, kind);
+  putU64(view, at + f.H_GENERATION, identity.generation);
+  putU64(view, at + f.H_SEQUENCE, sequence);
+  putU64(view, at + f.H_DURABLE, durable);
+  putU64(view, at + f.H_OFFSET, offset);
+  view.setUint32(at + f.H_LOG_ID, identity.logIdLow, true);
+  view.setUint32(at + f.H_LOG_ID + 4, identity.logIdHigh, true);
+  view.setUint32(at + f.H_CHAIN, chain, true);
+  const crc = crc32Words(words, bytes, at + 4, at + f.HEADER_BYTES, identity.seed | 0);
   view.setUint32(at + f.H_CRC, crc, true);
-  bytes.set(stampBytes, at + S);
   if (metaBytes !== bodyBytes) {
     const body = at + f.HEADER_BYTES;
     let block = body + metaBytes;

@@ -5,10 +5,19 @@
 
 import { align8, equalBytes, getU64 } from "../base/bytes.js";
 import * as f from "./format.js";
-import { emptyPart, type Part, readPart, type SegmentIdentity, segmentIdentity, walkRecords } from "./frame.js";
+import {
+  emptyPart,
+  frameBytesAt,
+  type Part,
+  readPart,
+  type SegmentIdentity,
+  segmentIdentity,
+  walkRecords,
+} from "./frame.js";
 import type { RecordCache } from "./record-cache.js";
 import { SegmentIndex } from "./segment-index.js";
 import { segmentName } from "./segment-name.js";
+import type { Slab } from "./slab.js";
 
 /** `from` of a segment that holds no record of the log. */
 export const NO_RECORDS = Number.POSITIVE_INFINITY;
@@ -84,9 +93,71 @@ export class LogView {
   readonly #part: Part = emptyPart();
 
   /**
+   * Applies the frames that stand in [start, end) of `slab` and from `offset` on in `segment`, just written: their records go
+   * into the segment's index and, when `keep` says so, into the cache. False as apply() says it.
+   */
+  applyGroup(
+    slab: Slab,
+    start: number,
+    end: number,
+    offset: number,
+    segment: LogSegment,
+    cache: RecordCache<unknown>,
+    keep: boolean,
+  ): boolean {
+    const { bytes, view } = slab;
+    const { index } = segment;
+    let { sequence } = segment;
+    let at = start;
+    let lastAt = start;
+    // The newest state that was passed and not taken over: the next one may make that needless.
+    let stateAt = -1;
+    while (at < end) {
+      const next = at + frameBytesAt(view, at);
+      const body = at + f.HEADER_BYTES;
+      // Most frames are records that follow the last one, in one run of one tag, with a state or without.
+      const flags = view.getUint32(body + f.P_FLAGS, true);
+      const count = view.getUint32(body + f.P_COUNT, true);
+      const records = body + f.PART_BYTES + ((flags & f.F_STATE) === 0 ? 0 : f.STATE_BYTES);
+      if (
+        index !== undefined &&
+        keep &&
+        count > 0 &&
+        (flags & ~f.F_STATE) === f.F_RECORDS &&
+        view.getUint32(body + f.P_BLOCKS, true) === 0 &&
+        getU64(view, records) === this.last + 1 &&
+        segment.from !== NO_RECORDS
+      ) {
+        const first = this.last + 1;
+        this.last += count;
+        index.addTag(first, getU64(view, records + 8));
+        index.addPlace(first, offset + at - start, false);
+        cache.frame(slab, at, next, first, count);
+        if ((flags & f.F_STATE) !== 0) stateAt = body + f.PART_BYTES;
+      } else {
+        if (stateAt >= 0) this.#setState(bytes, stateAt);
+        stateAt = -1;
+        if (!this.apply(bytes, view, at, offset + at - start, segment, cache, keep ? slab : undefined)) return false;
+      }
+      sequence++;
+      lastAt = at;
+      at = next;
+    }
+    if (stateAt >= 0) this.#setState(bytes, stateAt);
+    segment.sequence = sequence;
+    segment.chain = view.getUint32(lastAt + f.H_CRC, true);
+    return true;
+  }
+
+  #setState(bytes: Uint8Array, at: number): void {
+    for (let i = 0; i < f.STATE_BYTES; i++) this.state[i] = bytes[at + i] as number;
+    this.stateVersion++;
+  }
+
+  /**
    * Applies the checked frame at `at` of `bytes`, which stands at `offset` of `segment`. Its records go into the segment's
-   * index and, when they were held there at `heldAt` (where bytes[0] went), into the cache. False when the frame's fields
-   * contradict each other or the log; the view is then half changed and of no further use.
+   * index and, when `bytes` are those of `slab`, into the cache. False when the frame's fields contradict each other or the
+   * log; the view is then half changed and of no further use.
    */
   apply(
     bytes: Uint8Array,
@@ -95,7 +166,7 @@ export class LogView {
     offset: number,
     segment: LogSegment,
     cache?: RecordCache<unknown>,
-    heldAt = -1,
+    slab?: Slab,
   ): boolean {
     const part = this.#part;
     if (!readPart(view, at, part)) return false;
@@ -124,12 +195,12 @@ export class LogView {
           index.addPlace(first, offset, false);
           const { recordsAt, recordsEnd } = part;
           if ((flags & f.F_MIXED) !== 0 && !addTags(view, recordsAt, recordsEnd, first, count, index)) return false;
-          if (heldAt >= 0) cache?.run(heldAt + recordsAt, heldAt + recordsEnd, first, count);
-        } else if (!this.#applyBlocks(view, at, offset, index, cache, heldAt)) {
+          if (slab !== undefined) cache?.frame(slab, at, at + frameBytesAt(view, at), first, count);
+        } else if (!this.#applyBlocks(view, at, offset, index, cache, slab)) {
           return false;
         }
       }
-      if (heldAt < 0) cache?.clear();
+      if (slab === undefined) cache?.clear();
     }
     if ((flags & f.F_COMPACT) !== 0) {
       if (part.baseIndex < this.dummyIndex || part.baseIndex > this.last) return false;
@@ -138,8 +209,7 @@ export class LogView {
       cache?.release(part.baseIndex);
     }
     if ((flags & f.F_STATE) !== 0) {
-      for (let i = 0; i < f.STATE_BYTES; i++) this.state[i] = bytes[part.stateAt + i] as number;
-      this.stateVersion++;
+      this.#setState(bytes, part.stateAt);
     }
     if ((flags & f.F_MARK) !== 0) {
       const mark = bytes.slice(part.markAt, part.markAt + part.markBytes);
@@ -157,7 +227,7 @@ export class LogView {
     offset: number,
     index: SegmentIndex,
     cache: RecordCache<unknown> | undefined,
-    heldAt: number,
+    slab: Slab | undefined,
   ): boolean {
     const part = this.#part;
     let block = part.recordsAt;
@@ -174,7 +244,7 @@ export class LogView {
       if (getU64(view, block + f.B_FIRST) !== first || !(next > first && next <= last)) return false;
       index.addPlace(first, offset + block - at, true);
       if ((part.flags & f.F_MIXED) !== 0 && !addTags(view, records, end, first, next - first, index)) return false;
-      if (heldAt >= 0) cache?.run(heldAt + records, heldAt + end, first, next - first);
+      if (slab !== undefined) cache?.block(slab, records, end, first, next - first);
       first = next;
       block = nextBlock;
     }

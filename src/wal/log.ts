@@ -50,6 +50,7 @@ import {
 import { SegmentIndex } from "./segment-index.js";
 import { indexName, STATE_NAME, segmentName } from "./segment-name.js";
 import { SegmentPipeline } from "./segment-pipeline.js";
+import { SlabPool } from "./slab.js";
 import { createState, StateFile } from "./state-file.js";
 import { SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
 
@@ -85,7 +86,7 @@ export interface LogOptions<T> {
 export interface EngineChoice {
   /**
    * `option`: the opener said so. `open`: `auto`, by the syncs that open() made. `load`: `auto`, by the syncs of saves, which
-   * were slow for a while. `disk`: the disk cannot sync on this thread.
+   * were slow for a while, or no longer are. `disk`: the disk cannot sync on this thread.
    */
   readonly by: "option" | "open" | "load" | "disk";
   /** Median of the syncs that open() made, in ms; undefined where it made none. */
@@ -229,10 +230,11 @@ export class Log<T> implements GroupSink {
     const { engine, by } = chooseEngine(options, openSyncMs ?? 0);
     this.#engine = engine;
     this.#choice = { by, openSyncMs, slowMs: SLOW_SYNC_MS };
-    this.#cache = new RecordCache(options.cacheBytes, options.materialize);
+    const slabs = new SlabPool(options.cacheBytes);
+    this.#cache = new RecordCache(options.cacheBytes, options.materialize, slabs);
     this.names = new DirectoryNames(options.disk, dir, engine === "off");
     this.#pipeline = new SegmentPipeline(options.disk, dir, options.sync !== "off");
-    this.#commit = new GroupCommit(this, Math.min(MAX_GROUP_BYTES, Math.ceil(options.segmentBytes / 4)));
+    this.#commit = new GroupCommit(this, slabs, Math.min(MAX_GROUP_BYTES, Math.ceil(options.segmentBytes / 4)));
   }
 
   /** Opens the log in `dir`, or makes one; see FileStorage.open() for what it throws. */
@@ -368,8 +370,8 @@ export class Log<T> implements GroupSink {
   begin(shape: PartShape): PartWriter {
     const group = this.#commit.reserve(this.checkRoom(shape));
     this.#group = group;
-    const bodyAt = group.used + f.HEADER_BYTES;
-    this.#writer.begin(group.bytes, group.view, bodyAt, bodyAt, shape);
+    const bodyAt = group.end + f.HEADER_BYTES;
+    this.#writer.begin(group.slab.bytes, group.slab.view, bodyAt, bodyAt, shape);
     return this.#writer;
   }
 
@@ -397,7 +399,7 @@ export class Log<T> implements GroupSink {
     const group = this.#group as Group;
     const end = this.#writer.end();
     this.#entries += records;
-    return this.#commit.join(group, end - group.used, mustSync);
+    return this.#commit.join(group, end - group.end, mustSync);
   }
 
   /** Makes the saves from here on wait for `gate`; when it rejects they are rejected with its error. */
@@ -418,9 +420,10 @@ export class Log<T> implements GroupSink {
     const part = emptyPart();
     const groups = this.#commit.queued;
     for (let g = groups.length - 1; g >= 0; g--) {
-      const { view, used } = groups[g] as Group;
+      const { slab, start, end } = groups[g] as Group;
+      const { view } = slab;
       const frames: number[] = [];
-      for (let at = 0; at < used; at += frameBytesAt(view, at)) frames.push(at);
+      for (let at = start; at < end; at += frameBytesAt(view, at)) frames.push(at);
       for (const at of frames.reverse()) {
         if (!readPart(view, at, part)) continue;
         if ((part.flags & f.F_COMPACT) !== 0 && part.baseIndex === index) return part.baseTag;
@@ -435,8 +438,8 @@ export class Log<T> implements GroupSink {
 
   // ---- GroupSink
 
-  allocate(bytes: number): Uint8Array {
-    return this.#disk.allocate(bytes);
+  get quick(): boolean {
+    return this.#engine !== "inline" || this.#syncTimes.quick;
   }
 
   commit(group: Group): Promise<void> | undefined {
@@ -471,12 +474,13 @@ export class Log<T> implements GroupSink {
   /** Writes the group at the end of the segment, and syncs it; gives the ms that took, or a promise of it. */
   #write(active: Active, group: Group, sync: boolean): number | Promise<number> {
     const { segment, file } = active;
+    const { slab, start, end } = group;
     this.#stamp(group, segment);
     if (this.#engine === "worker" || this.#large(group)) {
       const started = nowMs();
       const written = sync
-        ? file.commit(group.bytes, 0, group.used, segment.end)
-        : file.writeLater(group.bytes, 0, group.used, segment.end, false);
+        ? file.commit(slab.bytes, start, end, segment.end)
+        : file.writeLater(slab.bytes, start, end, segment.end, false);
       return written.then(
         () => nowMs() - started,
         (error: unknown) => {
@@ -485,7 +489,7 @@ export class Log<T> implements GroupSink {
       );
     }
     try {
-      file.write(group.bytes, 0, group.used, segment.end);
+      file.write(slab.bytes, start, end, segment.end);
     } catch (error) {
       throw new Poison(error, bytesWritten(error) > 0);
     }
@@ -505,28 +509,24 @@ export class Log<T> implements GroupSink {
 
   /** Gives every frame of the group its place at the end of `segment`. */
   #stamp(group: Group, segment: LogSegment): void {
-    const { bytes, view, used } = group;
+    const { slab, start, end } = group;
+    const { bytes, view, words } = slab;
     const { identity } = segment;
     let { sequence, chain } = segment;
-    for (let at = 0; at < used; at += frameBytesAt(view, at)) {
-      const offset = segment.end + at;
-      chain = stampFrame(bytes, view, at, f.KIND_FRAME, identity, ++sequence, this.#durable, offset, chain);
+    for (let at = start; at < end; at += frameBytesAt(view, at)) {
+      const offset = segment.end + at - start;
+      chain = stampFrame(bytes, view, at, f.KIND_FRAME, identity, ++sequence, this.#durable, offset, chain, words);
     }
   }
 
   /** The group is on disk: its effects become readable. */
   #written(active: Active, group: Group, synced: boolean, syncMs: number): void {
     const { segment } = active;
-    const { bytes, view, used } = group;
-    const held = this.#cache.hold(bytes, used);
+    const { slab, start, end, used } = group;
     const { from } = segment;
-    let at = 0;
-    for (; at < used; at += frameBytesAt(view, at)) {
-      if (!this.view.apply(bytes, view, at, segment.end + at, segment, this.#cache, held)) {
-        throw new AssertionError(`frame at ${segment.end + at} of ${segment.name} contradicts the log`);
-      }
-      segment.sequence++;
-      segment.chain = view.getUint32(at + f.H_CRC, true);
+    const kept = this.#cache.takes(used);
+    if (!this.view.applyGroup(slab, start, end, segment.end, segment, this.#cache, kept)) {
+      throw new AssertionError(`a frame of ${segment.name} from ${segment.end} on contradicts the log`);
     }
     if (segment.from !== from) this.#live = undefined;
     segment.end += used;
@@ -554,10 +554,16 @@ export class Log<T> implements GroupSink {
     this.#durable = segment.sequence;
     this.#syncs++;
     this.#syncTimes.note(ms);
-    if (this.#engine === "inline" && this.#options.sync === "auto" && this.#syncTimes.slow) {
-      this.#engine = "worker";
-      this.#choice = { ...this.#choice, by: "load" };
-    }
+    if (this.#options.sync === "auto" && this.#disk.syncsNow) this.#chooseAgain();
+  }
+
+  /** Leaves the event loop to others while syncs are slow; what made them slow may pass. */
+  #chooseAgain(): void {
+    const wanted = this.#engine === "inline" ? this.#syncTimes.slow : this.#syncTimes.steady;
+    if (!wanted) return;
+    this.#engine = this.#engine === "inline" ? "worker" : "inline";
+    this.#choice = { ...this.#choice, by: "load" };
+    this.#syncTimes.startOver();
   }
 
   /**

@@ -280,8 +280,8 @@ const failing: readonly PlantedBug[] = [
       },
       {
         file: "wal/log.js",
-        text: "? file.commit(group.bytes, 0, group.used, segment.end)",
-        replacement: `? file.commit(group.bytes, 0, group.used, segment.end)
+        text: "? file.commit(slab.bytes, start, end, segment.end)",
+        replacement: `? file.commit(slab.bytes, start, end, segment.end)
                     .catch(() => file.writeLater(EMPTY, 0, 0, 0, true))`,
       },
     ],
@@ -478,7 +478,7 @@ const checking: readonly PlantedBug[] = [
     name: "salt-left-out",
     why: "The header's checksum is taken without the segment's seed, and the generation, being under it, is not compared: a copy under a newer segment's name, or a frame written to another segment's place, is served.",
     patches: [
-      { file: "wal/frame.js", text: "stampBytes.length, identity.seed | 0)", replacement: "stampBytes.length)" },
+      { file: "wal/frame.js", text: "at + f.HEADER_BYTES, identity.seed | 0)", replacement: "at + f.HEADER_BYTES)" },
       {
         file: "wal/frame.js",
         text: "const crc = crc32(bytes.subarray(at + 4, at + f.HEADER_BYTES), identity.seed);",
@@ -696,8 +696,8 @@ const vouching: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/log.js",
-        text: "identity, ++sequence, this.#durable, offset, chain);",
-        replacement: "identity, ++sequence, sequence - 1, offset, chain);",
+        text: "identity, ++sequence, this.#durable, offset, chain, words);",
+        replacement: "identity, ++sequence, sequence - 1, offset, chain, words);",
       },
     ],
   },
@@ -1219,6 +1219,30 @@ const overlapping: readonly PlantedBug[] = [
     name: "joins-what-is-being-written",
     why: "A save joins the group that a write or sync is under way for: it is acknowledged with it, and its bytes were never written.",
     patches: [{ file: "wal/group-commit.js", text: "!(this.#busy && this.#queue.length === 1) &&", replacement: "" }],
+  },
+  {
+    name: "written-over-under-a-reader",
+    why: "A slab is written over from its beginning though the cache still reads from it: what was saved reads as what was saved later.",
+    patches: [
+      {
+        file: "wal/group-commit.js",
+        text: "slab?.users === 1 && !slab.lent",
+        replacement: "slab !== undefined && this.#queue.length === 0",
+      },
+    ],
+  },
+  {
+    name: "state-put-off-for-ever",
+    why: "The HardState of a frame that is followed by a frame of another kind in the same group is passed over: initialState() goes back to an older vote and commit until the log is opened again.",
+    patches: [
+      {
+        file: "wal/log-view.js",
+        text: `if (stateAt >= 0)
+                    this.#setState(bytes, stateAt);
+                stateAt = -1;`,
+        replacement: "stateAt = -1;",
+      },
+    ],
   },
   {
     name: "failed-bytes-stay-pending",

@@ -1,6 +1,6 @@
 // SyncWorker: the thread writes and syncs, and every way it can be missing or die still ends in durability or an error.
 
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -89,10 +89,26 @@ describe("SyncWorker.commit()", () => {
     await worker.dispose();
   });
 
-  it("commit() takes the fallback when the memory is not shared", async () => {
+  it("commit() writes memory that is not shared, of any size and place, one after the other and several at a time", async () => {
     const worker = new SyncWorker(fallback);
-    await worker.commit(fd, new Uint8Array([1]), 0, 1, 0);
-    expect(fallbacks).toBe(1);
+    const source = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7 + (i >> 8));
+    const ranges = [
+      [3, 4],
+      [0, 65_536],
+      [17, 200_001],
+      [299_999, 300_000],
+    ] as const;
+    for (const [start, end] of ranges) await worker.commit(fd, source, start, end, start);
+    await Promise.all(ranges.map(([start, end]) => worker.commit(fd, source, start, end, 300_000 + start)));
+    const size = 600_000;
+    const written = new Uint8Array(size);
+    readSync(fd, written, 0, size, 0);
+    for (const [start, end] of ranges) {
+      for (const base of [0, 300_000]) {
+        expect(Buffer.compare(written.subarray(base + start, base + end), source.subarray(start, end))).toBe(0);
+      }
+    }
+    expect(fallbacks).toBe(0);
     await worker.dispose();
   });
 

@@ -3,6 +3,7 @@
 
 import { describe, expect, it, vi } from "vitest";
 import { type Group, GroupCommit, type GroupSink } from "../../src/wal/group-commit.js";
+import { type Slab, SlabPool } from "../../src/wal/slab.js";
 import { turns } from "./helpers.js";
 
 interface Attempt {
@@ -17,15 +18,9 @@ class FakeSink implements GroupSink {
   readonly attempts: Attempt[] = [];
   readonly failures: unknown[] = [];
   pauses = 0;
-  readonly allocated: Uint8Array[] = [];
+  quick = true;
   later = false;
   throwNext: unknown;
-
-  allocate(bytes: number): Uint8Array {
-    const made = new Uint8Array(bytes);
-    this.allocated.push(made);
-    return made;
-  }
 
   commit(group: Group): Promise<void> | undefined {
     const text = textOf(group);
@@ -58,22 +53,22 @@ class FakeSink implements GroupSink {
 }
 
 function textOf(group: Group): string {
-  return new TextDecoder().decode(group.bytes.slice(0, group.used));
+  return new TextDecoder().decode(group.slab.bytes.slice(group.start, group.end));
 }
 
-function setup(maxGroupBytes = 1000, later = false): { sink: FakeSink; commit: GroupCommit } {
+function setup(maxGroupBytes = 1000, later = false): { sink: FakeSink; commit: GroupCommit; pool: SlabPool } {
   const sink = new FakeSink();
   sink.later = later;
-  return { sink, commit: new GroupCommit(sink, maxGroupBytes) };
+  const pool = new SlabPool(0);
+  return { sink, commit: new GroupCommit(sink, pool, maxGroupBytes), pool };
 }
 
 /** Saves `text`, in the way of log.ts: reserve more than is needed, write, join with what it took. */
 function save(commit: GroupCommit, text: string, mustSync = true, spare = 0): Promise<void> {
   const bytes = new TextEncoder().encode(text);
   const group = commit.reserve(bytes.length + spare);
-  expect(group.bytes.length).toBeGreaterThanOrEqual(group.used + bytes.length + spare);
-  expect(group.view.buffer).toBe(group.bytes.buffer);
-  group.bytes.set(bytes, group.used);
+  expect(group.slab.bytes.length).toBeGreaterThanOrEqual(group.end + bytes.length + spare);
+  group.slab.bytes.set(bytes, group.end);
   return commit.join(group, bytes.length, mustSync);
 }
 
@@ -191,7 +186,7 @@ describe("GroupCommit groups", () => {
     expect(new Set([first, ...rest]).size).toBe(2);
     sink.attempts[0]?.finish();
     await first;
-    // The savers that the first group woke share the second one: it goes out a check phase later, not at once.
+    // The savers that the first group woke share the second one: it does not go out before they have been heard.
     expect(sink.texts).toEqual(["a"]);
     rest.push(save(commit, "d"));
     await turns();
@@ -239,9 +234,72 @@ describe("GroupCommit groups", () => {
   });
 });
 
-describe("GroupCommit buffers", () => {
-  it("are used again, and never while they are under way", async () => {
+describe("GroupCommit does not wait for the event loop", () => {
+  /** Savers that save again as soon as they are woken, `hops` microtasks later; the rounds that went out within one turn. */
+  async function roundsATurn(commit: GroupCommit, sink: FakeSink, hops = 0, text = "x"): Promise<string[][]> {
+    let stop = false;
+    const saver = async (): Promise<void> => {
+      while (!stop) {
+        await save(commit, text);
+        for (let hop = 0; hop < hops; hop++) await Promise.resolve();
+      }
+    };
+    const savers = [saver(), saver(), saver()];
+    const rounds: string[][] = [];
+    for (let turn = 0; turn < 4; turn++) {
+      const before = sink.attempts.length;
+      await turns();
+      rounds.push(sink.texts.slice(before));
+    }
+    stop = true;
+    await Promise.all(savers);
+    return rounds;
+  }
+
+  it("with savers that a group wakes and that save again at once, all of them together, eight groups a turn", async () => {
+    for (const hops of [0, 1, 5]) {
+      const { sink, commit } = setup();
+      const [, ...rounds] = await roundsATurn(commit, sink, hops);
+      for (const round of rounds) expect(round).toEqual(Array.from({ length: 8 }, () => "xxx"));
+    }
+  });
+
+  it("unless groups take long, or are large", async () => {
+    const { sink, commit } = setup();
+    sink.quick = false;
+    const [, ...slow] = await roundsATurn(commit, sink);
+    for (const round of slow) expect(round).toEqual(["xxx"]);
+    const large = setup(2 ** 20);
+    const [, ...rounds] = await roundsATurn(large.commit, large.sink, 0, "y".repeat(100_000));
+    for (const round of rounds) expect(round).toHaveLength(2);
+  });
+
+  it("but with savers that come one by one: they share the next turn's group", async () => {
+    const { sink, commit } = setup();
+    const saves = [save(commit, "a")];
+    // In the same check phase, behind the group, each a callback of its own, as sockets' are.
+    for (const text of ["b", "c", "d"]) setImmediate(() => saves.push(save(commit, text)));
+    await turns(3);
+    await Promise.all(saves);
+    expect(sink.texts).toEqual(["a", "bcd"]);
+  });
+
+  it("but lets whoever comes with the next turn share that turn's group", async () => {
+    const { sink, commit } = setup();
+    await save(commit, "a");
+    await turns(2);
+    const saves = [save(commit, "b")];
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    saves.push(save(commit, "c"));
+    await Promise.all(saves);
+    expect(sink.texts).toEqual(["a", "bc"]);
+  });
+});
+
+describe("GroupCommit slabs", () => {
+  it("are used again, and a group under way is not written over", async () => {
     const { sink, commit } = setup(1000, true);
+    const slabs = new Set<Slab>();
     for (let round = 0; round < 20; round++) {
       const saved = save(commit, `under way ${round}`);
       await turns();
@@ -249,28 +307,59 @@ describe("GroupCommit buffers", () => {
       // Whatever is saved, grown and given up meanwhile goes elsewhere.
       const next = save(commit, `next ${round} ${"x".repeat(70_000)}`);
       expect(commit.queued).toHaveLength(2);
-      expect(commit.queued[1]?.bytes.buffer).not.toBe(commit.queued[0]?.bytes.buffer);
       expect(attempt === undefined ? "" : textOf(attempt.group)).toBe(`under way ${round}`);
       attempt?.finish();
       await saved;
       await turns();
       sink.attempts.at(-1)?.finish();
       await next;
+      for (const { group } of sink.attempts) slabs.add(group.slab);
     }
     expect(sink.texts.filter((text) => text.startsWith("under way"))).toHaveLength(20);
-    expect(sink.allocated.length).toBeLessThan(10);
+    expect(slabs.size).toBeLessThan(5);
+  });
+
+  it("are filled one group behind the other while somebody reads them, and written over when nobody does", async () => {
+    const { sink, commit, pool } = setup(1000);
+    await save(commit, "a");
+    await save(commit, "b");
+    const [first, second] = sink.attempts.map(({ group }) => group);
+    expect([first?.start, second?.start]).toEqual([0, 0]);
+    const slab = second?.slab as Slab;
+    slab.users++;
+    await save(commit, "c");
+    await save(commit, "d");
+    expect(sink.attempts.slice(2).map(({ group }) => [group.slab === slab, group.start])).toEqual([
+      [true, 1],
+      [true, 2],
+    ]);
+    expect(new TextDecoder().decode(slab.bytes.subarray(0, 3))).toBe("bcd");
+    pool.release(slab);
+    await save(commit, "e");
+    expect(sink.attempts.at(-1)?.group.start).toBe(0);
+  });
+
+  it("that a reader was given views of are not written over, nor used again", async () => {
+    const { sink, commit } = setup(100_000);
+    await save(commit, "a");
+    const slab = sink.attempts[0]?.group.slab as Slab;
+    slab.lent = true;
+    for (let i = 0; i < 10; i++) await save(commit, "x".repeat(10_000));
+    expect(new TextDecoder().decode(slab.bytes.subarray(0, 2))).toBe("ax");
+    expect(sink.attempts.at(-1)?.group.slab).not.toBe(slab);
+    expect(sink.attempts.slice(1).every(({ group }) => group.slab !== slab || group.start > 0)).toBe(true);
   });
 
   it("of a failed group are not used again: its write may still be under way", async () => {
     const { sink, commit } = setup(1000, true);
     const lost = save(commit, "lost");
     await turns();
-    const bytes = sink.attempts[0]?.group.bytes;
+    const slab = sink.attempts[0]?.group.slab;
     sink.attempts[0]?.finish("disk");
     await expect(lost).rejects.toBe("group: disk");
     for (let i = 0; i < 5; i++) {
       const group = commit.reserve(4);
-      expect(group.bytes).not.toBe(bytes);
+      expect(group.slab).not.toBe(slab);
       const saved = commit.join(group, 4, true);
       await turns();
       sink.attempts.at(-1)?.finish();
@@ -281,10 +370,15 @@ describe("GroupCommit buffers", () => {
   it("that one huge save made are let go", async () => {
     const { sink, commit } = setup(1000);
     const group = commit.reserve(17 * 2 ** 20);
-    expect(group.bytes.length).toBe(32 * 2 ** 20);
+    const huge = group.slab;
     await commit.join(group, 1, true);
+    expect(huge.bytes.length).toBe(17 * 2 ** 20);
+    // Everything that makes a new slab necessary.
+    huge.lent = true;
+    for (let i = 0; i < 3; i++) await save(commit, "x".repeat(7 * 2 ** 20));
     await save(commit, "small");
-    expect(sink.attempts[1]?.group.bytes.length).toBe(64 * 1024);
+    expect(huge.users).toBe(0);
+    expect(sink.attempts.at(-1)?.group.slab).not.toBe(huge);
   });
 });
 

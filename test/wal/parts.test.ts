@@ -181,4 +181,30 @@ describe("SyncTimes", () => {
     times.note(0.1);
     expect(times.slow).toBe(false);
   });
+
+  it("is steady after 256 in a row that are far from slow, and judges anew when told to", () => {
+    const times = new SyncTimes();
+    for (let i = 0; i < 255; i++) times.note(SLOW_SYNC_MS / 2);
+    expect(times.steady).toBe(false);
+    times.note(SLOW_SYNC_MS * 0.6);
+    for (let i = 0; i < 255; i++) times.note(SLOW_SYNC_MS / 2);
+    expect(times.steady).toBe(false);
+    times.note(0.1);
+    expect(times.steady).toBe(true);
+    for (let i = 0; i < 8; i++) times.note(3);
+    expect([times.slow, times.steady]).toEqual([true, false]);
+    times.startOver();
+    expect([times.slow, times.steady]).toEqual([false, false]);
+  });
+
+  it("is quick until syncs keep taking more than an eighth of a slow one", () => {
+    const times = new SyncTimes();
+    expect(times.quick).toBe(true);
+    for (let i = 0; i < 7; i++) times.note(SLOW_SYNC_MS / 4);
+    expect(times.quick).toBe(true);
+    times.note(SLOW_SYNC_MS / 4);
+    expect(times.quick).toBe(false);
+    times.note(SLOW_SYNC_MS / 8);
+    expect(times.quick).toBe(true);
+  });
 });
