@@ -29,8 +29,13 @@ const save = (first: number, terms: readonly number[], bytes = 9): Step => {
   return (storage) => storage.save({ entries, hardState: { term: terms.at(-1) ?? 1, vote: 1n, commit: first - 1 } });
 };
 
+const compact =
+  (index: number): Step =>
+  (storage) =>
+    storage.compact(index);
+
 /** A log as a power cut without luck leaves it: nothing but frames and STATE's names vouch for anything. */
-async function powerless(...bursts: Step[][]): Promise<Specimen> {
+async function powerless(...bursts: (Step[] | "reopen")[]): Promise<Specimen> {
   const { moments, history } = await growLog(bursts);
   const killed = new Map(moments.at(-1));
   killed.delete("spare");
@@ -94,6 +99,46 @@ describe("open()", () => {
     const lost = unwrittenSlot(on);
     const { kind, error } = await judge(on, [head, lost]);
     expect([kind, error?.file, error?.offset]).toEqual(["refused", file, 0]);
+  });
+
+  /** A log of which only the newest segment is left: its last frame compacts away all that stood before it. */
+  async function compacted(): Promise<Specimen> {
+    const on = await powerless([save(1, [1])], "reopen", [save(2, [1])], "reopen", [save(3, [1])], [compact(3)]);
+    expect(on.layout.filter(({ kind }) => kind === "head")).toHaveLength(1);
+    return on;
+  }
+
+  it("names the tail that it would drop when without it older segments are missing", async () => {
+    const on = await compacted();
+    const file = newestSegmentOf(on.layout);
+    const last = on.layout.filter(({ kind, file: name }) => kind === "frame" && name === file).at(-1);
+    const from = last?.from ?? 0;
+    const wreck: Damage = { kind: "garbage", file, from, to: last?.to ?? 0, seed: 7 };
+    const { kind, error } = await judge(on, [wreck]);
+    expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, from]);
+    expect(error?.message).toContain("without what follows");
+  });
+
+  it("names the head that is one bit from valid when without its segment others are missing", async () => {
+    const on = await powerless([save(1, [1])], "reopen", [save(2, [1]), compact(2)]);
+    expect(on.layout.filter(({ kind }) => kind === "head")).toHaveLength(1);
+    const file = newestSegmentOf(on.layout);
+    const { kind, error } = await judge(on, [{ kind: "flip", file, bits: [393] }, unwrittenSlot(on)]);
+    expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_CORRUPT", file, 0]);
+    expect(error?.message).toContain("one bit from valid, and without it");
+  });
+
+  it("names the segment whose mark is of another version", async () => {
+    const snapshot: Step = (storage) => storage.createSnapshot(1, undefined, Uint8Array.of(7));
+    const on = await powerless([save(1, [1])], [snapshot]);
+    const file = newestSegmentOf(on.layout);
+    const [frame] = framesFor(on.files, on.layout, file).slice(-1) as [ForgedFrame];
+    // The mark is all that the frame holds: an array that begins with its version.
+    const body = Uint8Array.from(frame.body);
+    expect(body[f.PART_BYTES + 1]).toBe(1);
+    body[f.PART_BYTES + 1] = 3;
+    const { kind, error } = await judge(on, withLast(on, { ...frame, body }));
+    expect([kind, error?.code, error?.file, error?.offset]).toEqual(["refused", "ERR_FORMAT_VERSION", file, 0]);
   });
 
   it("refuses a zero head beside a slot of STATE that cannot be read and may have named it", async () => {
