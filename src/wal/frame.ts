@@ -324,16 +324,22 @@ export interface FrameExpectation {
 
 /**
  * Checks the header at `at` of `bytes` alone: magic, checksum, place. "valid" says nothing of the body, except that it has
- * room for the fixed fields of its kind.
+ * room for the fixed fields of its kind. Who checks many frames of `bytes` gives its `words` along.
  */
-export function checkHeader(bytes: Uint8Array, view: DataView, at: number, expected: FrameExpectation): FrameVerdict {
+export function checkHeader(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  expected: FrameExpectation,
+  words?: Int32Array,
+): FrameVerdict {
   if (at + f.HEADER_BYTES > bytes.length) return allZero(bytes, at, bytes.length) ? "zero" : "length";
   if (view.getUint16(at + f.H_MAGIC, true) !== f.MAGIC) {
     return allZero(bytes, at, at + f.HEADER_BYTES) ? "zero" : "header";
   }
   const { identity } = expected;
-  const crc = crc32(bytes.subarray(at + 4, at + f.HEADER_BYTES), identity.seed);
-  if (crc !== view.getUint32(at + f.H_CRC, true)) return "header";
+  const crc = crc32Words(words, bytes, at + 4, at + f.HEADER_BYTES, identity.seed | 0);
+  if (crc !== view.getInt32(at + f.H_CRC, true)) return "header";
   if (view.getUint8(at + f.H_VERSION) > f.FORMAT_VERSION) return "version";
   if (
     view.getUint8(at + f.H_VERSION) !== f.FORMAT_VERSION ||
@@ -354,8 +360,14 @@ export function checkHeader(bytes: Uint8Array, view: DataView, at: number, expec
 }
 
 /** Checks the frame at `at` of `bytes`, header, body and trailer. Reads nothing outside `bytes`. */
-export function checkFrame(bytes: Uint8Array, view: DataView, at: number, expected: FrameExpectation): FrameVerdict {
-  const header = checkHeader(bytes, view, at, expected);
+export function checkFrame(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  expected: FrameExpectation,
+  words?: Int32Array,
+): FrameVerdict {
+  const header = checkHeader(bytes, view, at, expected, words);
   if (header !== "valid") return header;
   const bodyBytes = view.getUint32(at + f.H_BODY_BYTES, true);
   const end = at + frameBytes(bodyBytes);
@@ -363,7 +375,7 @@ export function checkFrame(bytes: Uint8Array, view: DataView, at: number, expect
   const body = at + f.HEADER_BYTES;
   const metaBytes = view.getUint32(at + f.H_META_BYTES, true);
   const crc = view.getUint32(at + f.H_BODY_CRC, true);
-  if (metaCrc(bytes, view, body, metaBytes, bodyBytes) !== crc) return "meta";
+  if (metaCrc(bytes, view, body, metaBytes, bodyBytes, words) !== crc) return "meta";
   if (
     metaBytes !== bodyBytes &&
     firstBadBlock(bytes, view, body, metaBytes, bodyBytes, expected.identity) !== undefined
@@ -377,8 +389,15 @@ export function checkFrame(bytes: Uint8Array, view: DataView, at: number, expect
 }
 
 /** The checksum of a body's meta bytes and directory; NaN, which equals none, when the directory overlaps the meta bytes. */
-function metaCrc(bytes: Uint8Array, view: DataView, body: number, metaBytes: number, bodyBytes: number): number {
-  const meta = crc32(bytes.subarray(body, body + metaBytes));
+function metaCrc(
+  bytes: Uint8Array,
+  view: DataView,
+  body: number,
+  metaBytes: number,
+  bodyBytes: number,
+  words?: Int32Array,
+): number {
+  const meta = crc32Words(words, bytes, body, body + metaBytes) >>> 0;
   if (metaBytes === bodyBytes) return meta;
   const directory = directoryAt(view, body, bodyBytes);
   if (directory < body + metaBytes) return Number.NaN;

@@ -179,8 +179,7 @@ export class GroupCommit {
   /** Gives the last group, which takes further saves, room for `bytes` more in another slab. */
   #move(group: Group, bytes: number): void {
     const { slab, start, end, used } = group;
-    const larger = used > 0 ? 2 * used : 0;
-    const next = this.#nextSlab(Math.max(used + bytes, Math.min(larger, this.#maxGroupBytes)));
+    const next = this.#nextSlab(Math.max(used + bytes, Math.min(2 * used, this.#maxGroupBytes)));
     next.bytes.set(slab.bytes.subarray(start, end));
     group.slab = next;
     group.start = 0;

@@ -3,7 +3,7 @@
 //
 // LogSegment: one segment file and what its records are to the log.
 
-import { align8, equalBytes, getU64 } from "../base/bytes.js";
+import { align8, equalBytes, getU64, MAX_INDEX } from "../base/bytes.js";
 import * as f from "./format.js";
 import {
   emptyPart,
@@ -78,6 +78,10 @@ export function isOldestNeeded(segment: Pick<LogSegment, "from" | "base">, dummy
   return segment.from <= dummyIndex + 1 || segment.base <= dummyIndex;
 }
 
+// What #append() answers besides an offset.
+const NO_STATE = -1;
+const OTHERWISE = -2;
+
 export class LogView {
   /** Everything up to here is compacted away; its tag is still known. 0 before the first compaction. */
   dummyIndex = 0;
@@ -106,47 +110,77 @@ export class LogView {
     keep: boolean,
   ): boolean {
     const { bytes, view } = slab;
-    const { index } = segment;
     let { sequence } = segment;
     let at = start;
     let lastAt = start;
     // The newest state that was passed and not taken over: the next one may make that needless.
     let stateAt = -1;
     while (at < end) {
-      const next = at + frameBytesAt(view, at);
-      const body = at + f.HEADER_BYTES;
-      // Most frames are records that follow the last one, in one run of one tag, with a state or without.
-      const flags = view.getUint32(body + f.P_FLAGS, true);
-      const count = view.getUint32(body + f.P_COUNT, true);
-      const records = body + f.PART_BYTES + ((flags & f.F_STATE) === 0 ? 0 : f.STATE_BYTES);
-      if (
-        index !== undefined &&
-        keep &&
-        count > 0 &&
-        (flags & ~f.F_STATE) === f.F_RECORDS &&
-        view.getUint32(body + f.P_BLOCKS, true) === 0 &&
-        getU64(view, records) === this.last + 1 &&
-        segment.from !== NO_RECORDS
-      ) {
-        const first = this.last + 1;
-        this.last += count;
-        index.addTag(first, getU64(view, records + 8));
-        index.addPlace(first, offset + at - start, false);
-        cache.frame(slab, at, next, first, count);
-        if ((flags & f.F_STATE) !== 0) stateAt = body + f.PART_BYTES;
-      } else {
+      const frameOffset = offset + at - start;
+      const state = keep ? this.#append(view, at, frameOffset, segment, cache, slab) : OTHERWISE;
+      if (state === OTHERWISE) {
         if (stateAt >= 0) this.#setState(bytes, stateAt);
         stateAt = -1;
-        if (!this.apply(bytes, view, at, offset + at - start, segment, cache, keep ? slab : undefined)) return false;
+        if (!this.apply(bytes, view, at, frameOffset, segment, cache, keep ? slab : undefined)) return false;
+      } else if (state !== NO_STATE) {
+        stateAt = state;
       }
       sequence++;
       lastAt = at;
-      at = next;
+      at += frameBytesAt(view, at);
     }
     if (stateAt >= 0) this.#setState(bytes, stateAt);
     segment.sequence = sequence;
     segment.chain = view.getUint32(lastAt + f.H_CRC, true);
     return true;
+  }
+
+  /**
+   * The short way for what most frames are: records of one tag that follow the last one, with a state or without. Returns
+   * where in the buffer the state stands, for the caller to take over, or NO_STATE; OTHERWISE, with nothing done, for any
+   * other frame, those whose fields make no sense among them.
+   */
+  #append(
+    view: DataView,
+    at: number,
+    offset: number,
+    segment: LogSegment,
+    cache: RecordCache<unknown> | undefined,
+    slab: Slab | undefined,
+  ): number {
+    const body = at + f.HEADER_BYTES;
+    const flags = view.getUint32(body + f.P_FLAGS, true);
+    const state = body + f.PART_BYTES;
+    const head = (flags & f.F_STATE) === 0 ? state : state + f.STATE_BYTES;
+    const recordsAt = head + f.RECORDS_BYTES;
+    const count = view.getUint32(body + f.P_COUNT, true);
+    const bodyBytes = view.getUint32(at + f.H_BODY_BYTES, true);
+    const first = this.last + 1;
+    const { index } = segment;
+    if (
+      (flags & ~f.F_STATE) !== f.F_RECORDS ||
+      index === undefined ||
+      segment.from > first ||
+      view.getUint8(at + f.H_KIND) !== f.KIND_FRAME ||
+      view.getUint32(at + f.H_META_BYTES, true) !== bodyBytes ||
+      getU64(view, body + f.P_GROUP) !== 0 ||
+      view.getUint32(body + f.P_MARK_BYTES, true) !== 0 ||
+      view.getUint32(body + f.P_BLOCKS, true) !== 0 ||
+      count === 0 ||
+      count * f.RECORD_BYTES > body + bodyBytes - recordsAt ||
+      getU64(view, head) !== first ||
+      first + count - 1 > MAX_INDEX
+    ) {
+      return OTHERWISE;
+    }
+    const tag = getU64(view, head + 8);
+    if (!(tag <= Number.MAX_SAFE_INTEGER)) return OTHERWISE;
+    this.last = first + count - 1;
+    index.addTag(first, tag);
+    index.addPlace(first, offset, false);
+    if (slab !== undefined) cache?.frame(slab, at, at + frameBytesAt(view, at), first, count);
+    else cache?.clear();
+    return head === state ? NO_STATE : state;
   }
 
   #setState(bytes: Uint8Array, at: number): void {
@@ -168,6 +202,11 @@ export class LogView {
     cache?: RecordCache<unknown>,
     slab?: Slab,
   ): boolean {
+    const state = this.#append(view, at, offset, segment, cache, slab);
+    if (state !== OTHERWISE) {
+      if (state !== NO_STATE) this.#setState(bytes, state);
+      return true;
+    }
     const part = this.#part;
     if (!readPart(view, at, part)) return false;
     const { flags } = part;

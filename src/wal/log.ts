@@ -129,6 +129,11 @@ const GROWTH = 4;
 /** A segment has room for as many groups of the size that it begins with, within the bound. */
 const GROUPS_A_SEGMENT = 256;
 const MAX_BURST_BYTES = 16 * 1024 * 1024;
+/**
+ * Where no segment is filled ahead, a save waits for so many zeros, or for room for some groups of its size: the segment is
+ * smaller then, and the next one larger again.
+ */
+const MAX_WAIT_BYTES = 1024 * 1024;
 const MAX_GROUP_BYTES = 8 * 1024 * 1024;
 const READ_CHUNK_BYTES = 256 * 1024;
 /** File handles kept open for cold reads. */
@@ -695,7 +700,8 @@ export class Log<T> implements GroupSink {
     let file: DiskFile | undefined;
     while (file === undefined) {
       try {
-        file = await this.#pipeline.take(capacity, Math.max(least, Math.floor(capacity / GROWTH)));
+        const soon = Math.min(Math.max(capacity / GROWTH, f.FIRST_SEGMENT_BYTES), Math.max(MAX_WAIT_BYTES, 8 * least));
+        file = await this.#pipeline.take(Math.max(least, Math.min(capacity, soon)));
       } catch (cause) {
         const error = spaceError(action, cause, { file: name });
         if (error.code !== "ERR_NO_SPACE" || capacity === least) throw error;

@@ -15,7 +15,7 @@
 
 import { assert } from "../base/assert.js";
 import { getU64, viewOf } from "../base/bytes.js";
-import { crc32 } from "../base/crc32.js";
+import { crc32, wordsOf } from "../base/crc32.js";
 import { errnoOf, StableLogError } from "../base/errors.js";
 import { type Disk, type DiskFile, joinPath } from "../disk/disk.js";
 import * as f from "./format.js";
@@ -24,11 +24,13 @@ import {
   checkHeader,
   emptyPart,
   type FrameExpectation,
+  type FrameVerdict,
   flip,
   frameBytesAt,
   oneBitFromValid,
   readPart,
   recordTag,
+  type SegmentIdentity,
   segmentIdentity,
 } from "./frame.js";
 import { isOldestNeeded, type LogSegment, LogView, NO_RECORDS, newSegment } from "./log-view.js";
@@ -41,7 +43,7 @@ import {
   type SegmentFacts,
 } from "./recovery-table.js";
 import { indexName, parseIndexName, parseSegmentName, SPARE_NAME, STATE_NAME, segmentName } from "./segment-name.js";
-import { parseState, type StateContents } from "./state-file.js";
+import { parseState, type StateContents, type Watermark } from "./state-file.js";
 
 /** What open() found and did, for the owner of the log. */
 export interface RecoveryReport {
@@ -108,24 +110,54 @@ export interface Recovered {
   readonly syncMs: number[];
 }
 
-const READ_BYTES = 1024 * 1024;
+/** What is read at a time: large, for a file's rate, and small enough that checking one piece hides behind reading the next. */
+const READ_BYTES = 4 * 1024 * 1024;
 
 /** Reads a whole file, in one buffer, yielding to the event loop. */
 export async function readWhole(disk: Disk, dir: string, name: string): Promise<Uint8Array> {
   const file = await disk.open(joinPath(dir, name), "read");
-  try {
-    const bytes = new Uint8Array(file.size());
-    let at = 0;
-    while (at < bytes.length) {
-      const read = await readingAt(name, at, () =>
-        file.readLater(bytes, at, Math.min(bytes.length, at + 8 * READ_BYTES), at),
-      );
-      if (read === 0) break;
-      at += read;
+  return new Reading(file, name).whole;
+}
+
+/** A file that is read from its beginning to its end, in one buffer, while what has arrived may be looked at. Closes it. */
+class Reading {
+  /** As long as the file says that it is; zeros where nothing has arrived. */
+  readonly bytes: Uint8Array;
+  /** All of it; shorter than `bytes` when the file is. Rejects with ERR_READ. */
+  readonly whole: Promise<Uint8Array>;
+  #arrived = 0;
+  #ended = false;
+  #next: Promise<unknown> = Promise.resolve();
+
+  constructor(file: DiskFile, name: string) {
+    this.bytes = new Uint8Array(file.size());
+    this.whole = this.#read(file, name);
+    // Whoever looks meanwhile asks for it at the end.
+    this.whole.catch(() => {});
+  }
+
+  /** Resolves when [0, end), or all that there is, has arrived; with how far it goes by then, which is never told to be less. */
+  async until(end: number): Promise<number> {
+    while (!this.#ended && this.#arrived < Math.min(end, this.bytes.length)) await this.#next;
+    return this.#ended ? this.bytes.length : this.#arrived;
+  }
+
+  async #read(file: DiskFile, name: string): Promise<Uint8Array> {
+    const { bytes } = this;
+    try {
+      while (this.#arrived < bytes.length) {
+        const at = this.#arrived;
+        const next = readingAt(name, at, () => file.readLater(bytes, at, Math.min(bytes.length, at + READ_BYTES), at));
+        this.#next = next;
+        const read = await next;
+        if (read === 0) break;
+        this.#arrived += read;
+      }
+      this.#ended = true;
+    } finally {
+      await file.close();
     }
-    return at === bytes.length ? bytes : bytes.subarray(0, at);
-  } finally {
-    await file.close();
+    return this.#arrived === bytes.length ? bytes : bytes.subarray(0, this.#arrived);
   }
 }
 
@@ -587,39 +619,27 @@ export class Recovery {
     carry: CarriedTail | undefined;
   }> {
     const name = segmentName(generation);
-    const bytes = await this.#read(name);
-    const data = viewOf(bytes);
-    const expected = headExpectation(state.logId, generation);
-    const headVerdict = checkFrame(bytes, data, 0, expected);
-    if (headVerdict !== "valid") throw corrupt(name, 0, `its head frame is damaged (${headVerdict})`);
-    const link = readLink(bytes, name);
+    const head = headExpectation(state.logId, generation);
     const mark = state.watermark?.generation === generation ? state.watermark : undefined;
     const headVouched = state.newest === generation;
-
-    // Invariant: frames[i] is the offset of the frame with sequence link.sequence + i; all of them are valid.
-    const frames: number[] = [0];
-    let at = frameBytesAt(data, 0);
-    let sequence = link.sequence;
-    let chain = data.getUint32(f.H_CRC, true);
-    let durable = getU64(data, f.H_DURABLE);
-    const stop = mark?.closed === true ? mark.end : bytes.length;
-    const expect = (): FollowingFrame => ({
-      identity: expected.identity,
-      kind: f.KIND_FRAME,
-      offset: at,
-      sequence: sequence + 1,
-      chain,
-    });
-    let verdict = "zero";
-    while (at < stop) {
-      verdict = checkFrame(bytes, data, at, expect());
-      if (verdict !== "valid") break;
-      frames.push(at);
-      sequence++;
-      chain = data.getUint32(at + f.H_CRC, true);
-      durable = Math.max(durable, getU64(data, at + f.H_DURABLE));
-      at += frameBytesAt(data, at);
+    const reading = new Reading(await this.#disk.open(joinPath(this.#dir, name), "read"), name);
+    let walked: FrameWalk;
+    let bytes: Uint8Array;
+    try {
+      walked = await walkFrames(reading.bytes, head, mark, reading);
+    } finally {
+      bytes = await reading.whole;
+      this.#scanned += bytes.length;
     }
+    // Shorter than it said: walked again, because what has not arrived counted as zeros.
+    if (bytes.length < reading.bytes.length)
+      walked = await walkFrames(bytes, head, mark, { until: async () => bytes.length });
+    if (walked.headVerdict !== "valid") throw corrupt(name, 0, `its head frame is damaged (${walked.headVerdict})`);
+    const data = viewOf(bytes);
+    const link = readLink(bytes, name);
+    const { frames, at, sequence, chain, verdict } = walked;
+    let { durable } = walked;
+    const expect = (): FollowingFrame => following(head.identity, walked);
     if (verdict === "version") {
       throw new StableLogError("ERR_FORMAT_VERSION", `open log: ${name} at ${at}: a frame of a newer format`, {
         file: name,
@@ -781,6 +801,71 @@ function headExpectation(logId: Uint8Array, generation: number): FrameExpectatio
 
 function corrupt(file: string, offset: number, why: string, cause?: unknown): StableLogError {
   return new StableLogError("ERR_CORRUPT", `open log: ${file} at ${offset}: ${why}`, { file, offset, cause });
+}
+
+/** The valid frames of a segment from its beginning on, and where they end. */
+interface FrameWalk {
+  headVerdict: FrameVerdict;
+  // Invariant: frames[i] is the offset of the frame whose sequence is the head's and i; all of them are valid.
+  readonly frames: number[];
+  /** Where the last one ends, with its sequence and its header's crc. */
+  at: number;
+  sequence: number;
+  chain: number;
+  /** The highest sequence that one of them says was durable. */
+  durable: number;
+  /** Of what stands at `at`; "zero" when nothing is to be expected there. */
+  verdict: FrameVerdict;
+}
+
+/** What must stand behind the frames walked so far. */
+function following(identity: SegmentIdentity, { at, sequence, chain }: FrameWalk): FollowingFrame {
+  return { identity, kind: f.KIND_FRAME, offset: at, sequence: sequence + 1, chain };
+}
+
+/** Walks the frames of a segment, waiting for `reading` where it has not brought the bytes yet. */
+async function walkFrames(
+  bytes: Uint8Array,
+  head: FrameExpectation,
+  mark: Watermark | undefined,
+  reading: Pick<Reading, "until">,
+): Promise<FrameWalk> {
+  const size = bytes.length;
+  let arrived = 0;
+  const data = viewOf(bytes);
+  const words = wordsOf(bytes);
+  const walk: FrameWalk = {
+    headVerdict: "zero",
+    frames: [],
+    at: 0,
+    sequence: 0,
+    chain: 0,
+    durable: 0,
+    verdict: "zero",
+  };
+  const stop = mark?.closed === true ? mark.end : size;
+  while (walk.frames.length === 0 || walk.at < stop) {
+    const { at } = walk;
+    // The header first, then as much as it says: nonsense in it makes us wait for the whole file, no more.
+    if (arrived < size && arrived < at + f.HEADER_BYTES) arrived = await reading.until(at + f.HEADER_BYTES);
+    if (arrived < size && arrived < at + frameBytesAt(data, at))
+      arrived = await reading.until(at + frameBytesAt(data, at));
+    const expected = walk.frames.length === 0 ? head : following(head.identity, walk);
+    const verdict = checkFrame(bytes, data, at, expected, words);
+    if (walk.frames.length === 0) {
+      walk.headVerdict = verdict;
+      walk.sequence = verdict === "valid" ? getU64(data, at + f.H_SEQUENCE) - 1 : 0;
+    } else {
+      walk.verdict = verdict;
+    }
+    if (verdict !== "valid") break;
+    walk.frames.push(at);
+    walk.sequence++;
+    walk.chain = data.getUint32(at + f.H_CRC, true);
+    walk.durable = Math.max(walk.durable, getU64(data, at + f.H_DURABLE));
+    walk.at = at + frameBytesAt(data, at);
+  }
+  return walk;
 }
 
 const ZERO_BLOCK = new Uint8Array(4096);

@@ -64,19 +64,18 @@ export class SegmentPipeline {
   }
 
   /**
-   * A file under the spare's name, zero up to `capacity` bytes or more, all of it synced, and nothing but zeros beyond. A
-   * spare that is not finished is taken as it is when it has `least` bytes: who waits for the rest holds up every save.
-   * Its size() then says how far it goes.
+   * A file under the spare's name, zero for `least` bytes or more, all of them synced, and nothing but zeros beyond. Its size()
+   * says how far it goes: a spare is taken as far as it is filled, because who waits for the rest holds up every save.
    * rename() then gives it its own name. Rejects with the system's error when it cannot be made; nothing is left behind then.
    */
-  async take(capacity: number, least = capacity): Promise<DiskFile> {
+  async take(least: number): Promise<DiskFile> {
     this.#hurry = true;
     while (this.#work !== undefined) await this.#work;
     this.#hurry = false;
     return this.#alone(async () => {
       const spare = (this.#spare ??= await this.#create());
       if (this.#zeroFill) {
-        const enough = spare.filled >= least ? spare.filled : capacity;
+        const enough = Math.max(spare.filled, least);
         if (spare.found > enough) {
           await spare.file.truncate(enough);
           spare.dirty = true;

@@ -50,7 +50,7 @@ export class SlabPool {
     return slab;
   }
 
-  /** One user less; memory that nobody uses, or was ever given a view of, is used again. */
+  /** One user less; memory without users, of which no reader was ever given a view, is used again. */
   release(slab: Slab): void {
     slab.users--;
     if (slab.users > 0 || slab.lent || slab.bytes.length > LARGEST_KEPT_BYTES) return;
