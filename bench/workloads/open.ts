@@ -3,7 +3,17 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+} from "node:fs";
 import { join } from "node:path";
 import * as zlib from "node:zlib";
 import { type Entry, EntryType, FileStorage } from "stablelog";
@@ -99,9 +109,14 @@ async function killed(shared: string, dir: string): Promise<void> {
     child.kill("SIGKILL");
     await once(child, "close");
   }
-  // Recovery changes what it opens, so every round has a copy.
+  // Recovery changes what it opens, so every round has a copy; what was synced when the process was killed is synced here.
   mkdirSync(dir);
-  for (const name of readdirSync(victim)) copyFileSync(join(victim, name), join(dir, name));
+  for (const name of readdirSync(victim)) {
+    copyFileSync(join(victim, name), join(dir, name));
+    const fd = openSync(join(dir, name), "r+");
+    fsyncSync(fd);
+    closeSync(fd);
+  }
 }
 
 const recover: Workload = {

@@ -129,11 +129,6 @@ const GROWTH = 4;
 /** A segment has room for as many groups of the size that it begins with, within the bound. */
 const GROUPS_A_SEGMENT = 256;
 const MAX_BURST_BYTES = 16 * 1024 * 1024;
-/**
- * Where no segment is filled ahead, a save waits for so many zeros, or for room for some groups of its size: the segment is
- * smaller then, and the next one larger again.
- */
-const MAX_WAIT_BYTES = 1024 * 1024;
 const MAX_GROUP_BYTES = 8 * 1024 * 1024;
 const READ_CHUNK_BYTES = 256 * 1024;
 /** File handles kept open for cold reads. */
@@ -641,7 +636,7 @@ export class Log<T> implements GroupSink {
     const base = carry?.base ?? this.view.last;
     const shape = this.#headShape(carry);
     const headBytes = frameBytes(f.LINK_BYTES + partBytesMax(shape));
-    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes + bytes);
+    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes + bytes, carry !== undefined);
     this.#nextGeneration = generation + 1;
     const segment = newSegment(this.#logId, generation, capacity, base, newest?.generation ?? 0);
     const head = this.#encodeHead(segment, newest, shape, headBytes, carry);
@@ -691,17 +686,24 @@ export class Log<T> implements GroupSink {
    * A file with the name of the new segment, zero-filled and durable as such, with room for `least` bytes or more. A disk
    * that has no room for a segment of the usual size may have some for a smaller one. Failing here is no failure of the log.
    */
-  async #makeSegmentFile(generation: number, least: number): Promise<{ file: DiskFile; capacity: number }> {
+  async #makeSegmentFile(
+    generation: number,
+    least: number,
+    opening: boolean,
+  ): Promise<{ file: DiskFile; capacity: number }> {
     const name = segmentName(generation);
     const action = `make segment ${name}`;
     // A new log under load is told by its first group: it would soon be changing files all the time.
     const burst = Math.min(GROUPS_A_SEGMENT * least, MAX_BURST_BYTES, this.#options.segmentBytes);
-    let capacity = Math.max(this.#nextCapacity(), burst, least);
+    // Whoever opens a log waits for no more than what is carried; it then grows up again.
+    const first = Math.max(least, Math.min(f.FIRST_SEGMENT_BYTES, this.#options.segmentBytes));
+    let capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
     let file: DiskFile | undefined;
     while (file === undefined) {
       try {
-        const soon = Math.min(Math.max(capacity / GROWTH, f.FIRST_SEGMENT_BYTES), Math.max(MAX_WAIT_BYTES, 8 * least));
-        file = await this.#pipeline.take(Math.max(least, Math.min(capacity, soon)));
+        // Where none is filled ahead a save waits for a part of it, no more; far smaller ones would never catch up with a load.
+        const part = Math.max(Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
+        file = await this.#pipeline.take(Math.max(least, Math.min(capacity, part)));
       } catch (cause) {
         const error = spaceError(action, cause, { file: name });
         if (error.code !== "ERR_NO_SPACE" || capacity === least) throw error;
