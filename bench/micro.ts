@@ -68,26 +68,53 @@ function line(name: string, ns: number, unit: string, units = 1): void {
 
 const crcSizes = [16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 384, 512, 1024, 4096, 16_384, 65_536];
 
+interface ChecksumRoom {
+  readonly NATIVE_CRC_BYTES: number;
+  readonly NATIVE_WORDS_BYTES: number;
+  wordsOf(bytes: Uint8Array): Int32Array | undefined;
+  crc32Words(words: Int32Array | undefined, bytes: Uint8Array, start: number, end: number): number;
+}
+
+/** The size from which on `fast` stays ahead of `slow`. */
+function crossoverOf(sizes: readonly number[], slow: readonly number[], fast: readonly number[]): string {
+  let from: number | undefined;
+  for (const [i, size] of sizes.entries()) {
+    if ((fast[i] as number) >= (slow[i] as number)) from = undefined;
+    else from ??= size;
+  }
+  return from === undefined ? "none of these" : `${from} B`;
+}
+
 async function checksums(): Promise<void> {
+  const room = await load<ChecksumRoom>("base/crc32.js");
   const native = (zlib as { crc32?: (data: Uint8Array, value?: number) => number }).crc32;
-  console.log("\nCRC-32, ns a call      crc-32   zlib.crc32");
+  console.log("\nCRC-32, ns a call      crc-32   over words   zlib.crc32   zlib.crc32 of a view");
   if (native === undefined) {
-    console.log("this Node.js has no zlib.crc32: crc-32 does all of it");
+    console.log("this Node.js has no zlib.crc32: the other two do all of it");
     return;
   }
-  let crossover: number | undefined;
+  const columns: number[][] = [[], [], [], []];
   for (const size of crcSizes) {
     const data = new Uint8Array(size).map((_zero, i) => i * 31);
-    const portable = time(`crc-32 ${size}`, () => void CRC32.buf(data, 0), 0.15);
-    const fast = time(`zlib.crc32 ${size}`, () => void native(data, 0), 0.15);
-    // The size from which on the native one stays ahead.
-    if (fast >= portable) crossover = undefined;
-    else crossover ??= size;
-    const cells = [portable, fast].map((ns) => ns.toFixed(0).padStart(12)).join(" ");
-    console.log(`${`${size} B`.padStart(14)} ${cells}`);
+    // As a frame stands in a slab: in the midst of more.
+    const slab = new Uint8Array(size + 128);
+    slab.set(data, 64);
+    const words = room.wordsOf(slab);
+    const row = [
+      time(`crc-32 ${size}`, () => void CRC32.buf(data, 0), 0.15),
+      // Above NATIVE_WORDS_BYTES this is the last column: it hands over.
+      time(`words ${size}`, () => void room.crc32Words(words, slab, 64, 64 + size), 0.15),
+      time(`zlib.crc32 ${size}`, () => void native(data, 0), 0.15),
+      time(`view ${size}`, () => void native(slab.subarray(64, 64 + size), 0), 0.15),
+    ];
+    for (const [i, ns] of row.entries()) columns[i]?.push(ns);
+    console.log(`${`${size} B`.padStart(14)} ${row.map((ns) => ns.toFixed(0).padStart(12)).join(" ")}`);
   }
-  const { NATIVE_CRC_BYTES } = await load<{ NATIVE_CRC_BYTES: number }>("base/crc32.js");
-  console.log(`crossover at ${crossover ?? "none of these"} B; NATIVE_CRC_BYTES is ${NATIVE_CRC_BYTES}`);
+  const [portable, , fast] = columns as [number[], number[], number[], number[]];
+  console.log(
+    `zlib.crc32 ahead of crc-32 from ${crossoverOf(crcSizes, portable, fast)}; NATIVE_CRC_BYTES is ${room.NATIVE_CRC_BYTES}`,
+  );
+  console.log(`over words up to NATIVE_WORDS_BYTES, ${room.NATIVE_WORDS_BYTES} B`);
 }
 
 async function encoding(): Promise<void> {

@@ -8,14 +8,20 @@ export const MAX_INDEX = Number.MAX_SAFE_INTEGER - 1;
 
 /** Writes a non-negative safe integer as a little-endian u64. */
 export function putU64(view: DataView, at: number, value: number): void {
-  const high = (value / TWO_32) >>> 0;
-  view.setUint32(at, value >>> 0, true);
-  view.setUint32(at + 4, high, true);
+  // Most numbers are small, and a small integer is stored without a division.
+  if (value <= 0x7fffffff) {
+    view.setInt32(at, value, true);
+    view.setInt32(at + 4, 0, true);
+  } else {
+    view.setUint32(at, value >>> 0, true);
+    view.setUint32(at + 4, (value / TWO_32) >>> 0, true);
+  }
 }
 
 /** Reads a little-endian u64; a value above 2^53 - 1 gives NaN, which no check for a safe integer lets pass. */
 export function getU64(view: DataView, at: number): number {
   const high = view.getUint32(at + 4, true);
+  if (high === 0) return view.getUint32(at, true);
   if (high > 0x1fffff) return Number.NaN;
   return high * TWO_32 + view.getUint32(at, true);
 }

@@ -36,7 +36,7 @@ export interface LogState {
   snapshotIndex: number;
 }
 
-/** What checkBatch() found. One object serves all saves of a storage: it holds until the next check or resetBatch(). */
+/** What checkBatch() found. One object serves all saves of a storage: it holds until the next check, releaseBatch() or resetBatch(). */
 export interface CheckedBatch {
   /** The snapshot to apply, or the one whose ConfState bootstraps; undefined when the save has none. */
   snapshot: Snapshot | undefined;
@@ -89,7 +89,14 @@ export function newCheckedBatch(): CheckedBatch {
   };
 }
 
-/** Lets go of the caller's objects, so that an idle storage does not keep the last save's payload alive. */
+/** Lets go of the caller's objects, so that an idle storage does not keep the last save's payload alive; the rest stays. */
+export function releaseBatch(out: CheckedBatch): void {
+  out.snapshot = undefined;
+  out.entries = NO_ENTRIES;
+  out.hardState = undefined;
+}
+
+/** Puts everything back to what a save of nothing is; the caller's objects are let go. */
 export function resetBatch(out: CheckedBatch): void {
   out.snapshot = undefined;
   out.bootstrap = false;

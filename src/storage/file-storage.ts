@@ -39,7 +39,7 @@ import {
   isBytes,
   type LogState,
   newCheckedBatch,
-  resetBatch,
+  releaseBatch,
   sameMetadata,
 } from "./batch.js";
 import { decodeMark, emptyMark, encodeMark, getHardState, putHardState, type StorageMark } from "./mark.js";
@@ -286,7 +286,7 @@ export class FileStorage implements WritableStorage {
     } catch (error) {
       return Promise.reject(unreadableArgument("save", error));
     } finally {
-      resetBatch(checked);
+      releaseBatch(checked);
     }
   }
 

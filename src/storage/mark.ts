@@ -142,10 +142,22 @@ function scan(bytes: Uint8Array, at: number, depth: number): number {
 
 /** Writes a HardState as term u64, vote u64, commit u64. */
 export function putHardState(view: DataView, at: number, state: HardState): void {
+  const { vote } = state;
+  // A node votes once a term: its halves are worked out that often.
+  if (vote !== lastVote) {
+    lastVote = vote;
+    lastVoteLow = Number(BigInt.asIntN(32, vote));
+    lastVoteHigh = Number(BigInt.asIntN(32, vote >> 32n));
+  }
   putU64(view, at, state.term);
-  view.setBigUint64(at + 8, state.vote, true);
+  view.setInt32(at + 8, lastVoteLow, true);
+  view.setInt32(at + 12, lastVoteHigh, true);
   putU64(view, at + 16, state.commit);
 }
+
+let lastVote = 0n;
+let lastVoteLow = 0;
+let lastVoteHigh = 0;
 
 /** Reads what putHardState() wrote. */
 export function getHardState(view: DataView, at: number): HardState {

@@ -836,15 +836,18 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
     if (i === 0)
       await fullRun(plan, random.below(plan.operations.length), random.pick([0, 0, 600, 3000, 9000]), counts);
   }
-  if (faults > 0 && plan.latency && plan.config.options.sync !== "off") await faultsInMeetings(plan, random, counts);
+  if (faults > 0 && plan.latency && plan.config.options.sync !== "off") {
+    await faultsInMeetings(plan, random, 4, counts);
+    await faultsInMeetings(plan, new Random(seedOf(seed, 15)), 8, counts);
+  }
   if (random.chance(options.damage ?? 0.1)) await damageSome(plan, counts);
   counts.seeds++;
 }
 
 /** Syncs of the directory fail while one task gives a segment its name and another takes one away. @throws CampaignFailure. */
-async function faultsInMeetings(plan: SeedPlan, random: Random, counts: CampaignCounts): Promise<void> {
+async function faultsInMeetings(plan: SeedPlan, random: Random, runs: number, counts: CampaignCounts): Promise<void> {
   const operation = (name: Operation["name"]): Operation => ({ name, salt: 1 + random.below(999) });
-  for (let runs = 4; runs > 0; runs--) {
+  for (let run = 0; run < runs; run++) {
     const operations = [operation("append"), operation("compactRotate"), operation("compactRotate")];
     const nth = 8 + random.below(8);
     const fault: FaultSpec = { on: "syncDir", nth, error: "EIO", times: "once", pages: "clean", bytes: 0 };

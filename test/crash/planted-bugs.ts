@@ -449,9 +449,8 @@ const failing: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/recovery.js",
-        text: "const read = await readingAt(name, at, () => file.readLater(bytes, at, Math.min(bytes.length, at + 8 * READ_BYTES), at));",
-        replacement:
-          "const read = await file.readLater(bytes, at, Math.min(bytes.length, at + 512), at).catch(() => 0);",
+        text: "const next = readingAt(name, at, () => file.readLater(bytes, at, Math.min(bytes.length, at + READ_BYTES), at));",
+        replacement: "const next = file.readLater(bytes, at, Math.min(bytes.length, at + 512), at).catch(() => 0);",
       },
     ],
   },
@@ -478,11 +477,17 @@ const checking: readonly PlantedBug[] = [
     name: "salt-left-out",
     why: "The header's checksum is taken without the segment's seed, and the generation, being under it, is not compared: a copy under a newer segment's name, or a frame written to another segment's place, is served.",
     patches: [
-      { file: "wal/frame.js", text: "at + f.HEADER_BYTES, identity.seed | 0)", replacement: "at + f.HEADER_BYTES)" },
       {
         file: "wal/frame.js",
-        text: "const crc = crc32(bytes.subarray(at + 4, at + f.HEADER_BYTES), identity.seed);",
-        replacement: "const crc = crc32(bytes.subarray(at + 4, at + f.HEADER_BYTES));",
+        text: `at + f.HEADER_BYTES, identity.seed | 0);
+    view.setUint32(at + f.H_CRC`,
+        replacement: `at + f.HEADER_BYTES);
+    view.setUint32(at + f.H_CRC`,
+      },
+      {
+        file: "wal/frame.js",
+        text: "const crc = crc32Words(words, bytes, at + 4, at + f.HEADER_BYTES, identity.seed | 0);",
+        replacement: "const crc = crc32Words(words, bytes, at + 4, at + f.HEADER_BYTES);",
       },
       {
         file: "wal/frame.js",
@@ -534,7 +539,7 @@ const checking: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/frame.js",
-        text: `if (metaCrc(bytes, view, body, metaBytes, bodyBytes) !== crc)
+        text: `if (metaCrc(bytes, view, body, metaBytes, bodyBytes, words) !== crc)
         return "meta";`,
         replacement: `const part = emptyPart();
     const whole = metaBytes === bodyBytes;
