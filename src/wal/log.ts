@@ -1353,9 +1353,10 @@ function inspect<T>({ inspect: look }: LogOptions<T>, { view, state, segments }:
   try {
     look?.(view, state.logId);
   } catch (error) {
-    if (!(error instanceof StableLogError) || error.code !== "ERR_CORRUPT" || error.file !== undefined) throw error;
+    if (!(error instanceof StableLogError) || error.file !== undefined) throw error;
+    if (error.code !== "ERR_CORRUPT" && error.code !== "ERR_FORMAT_VERSION") throw error;
     const file = segments.at(-1)?.name ?? STATE_NAME;
-    throw new StableLogError("ERR_CORRUPT", `open log: ${file}: ${error.message}`, { file, offset: 0, cause: error });
+    throw new StableLogError(error.code, `open log: ${file}: ${error.message}`, { file, offset: 0, cause: error });
   }
 }
 
