@@ -6,12 +6,13 @@ import fse from "fs-extra";
 import { nowMs } from "../base/clock.js";
 import { type CrashModel, crashModels } from "../testing/crash-point.js";
 import { drawTimeline } from "../testing/crash-timeline.js";
-import { mutate } from "../testing/mutations.js";
+import { mutate, replay } from "../testing/mutations.js";
 import {
   type CampaignCounts,
   CampaignFailure,
   newCampaignCounts,
   probes,
+  type ReplayResult,
   replayLine,
   runFaultSweep,
   runSeed,
@@ -274,10 +275,22 @@ async function show(
   await print(`  again:  stablelog crash --replay "${failure.line}"`);
 }
 
+/** How --mutations begins a failure's line; what was done and what is wrong may stand behind it. */
+const MUTATION_LINE = /^\s*SEED=(\d{1,15}) MUTATION=(\d{1,15})(?:\s|$)/;
+
 async function replayOne(line: string, timeline: string | undefined, json: boolean): Promise<number> {
-  let result: Awaited<ReturnType<typeof replayLine>>;
+  let result: ReplayResult;
+  let verdict: string | undefined;
   try {
-    result = await replayLine(line);
+    const [, seed, mutation] = MUTATION_LINE.exec(line) ?? [];
+    if (mutation === undefined) {
+      result = await replayLine(line);
+      verdict = result.story?.verdict;
+    } else {
+      const again = await replay(Number(seed), Number(mutation));
+      result = { failure: again.wrong === undefined ? undefined : `${again.what}: ${again.wrong}`, story: undefined };
+      verdict = again.verdict;
+    }
   } catch (error) {
     if (error instanceof RangeError) throw new UsageError(`--replay: ${error.message}`);
     throw error;
@@ -296,7 +309,7 @@ async function replayOne(line: string, timeline: string | undefined, json: boole
         {
           ok: failure === undefined,
           line,
-          verdict: story?.verdict,
+          verdict,
           failure: failure === undefined ? undefined : message,
         },
         2,
@@ -305,7 +318,7 @@ async function replayOne(line: string, timeline: string | undefined, json: boole
     return failure === undefined ? EXIT.ok : EXIT.failed;
   }
   if (failure === undefined) {
-    await print(`${paint("green", "ok")}: ${story?.verdict ?? "everything held"}`);
+    await print(`${paint("green", "ok")}: ${verdict ?? "everything held"}`);
     return EXIT.ok;
   }
   await print(`${paint("red", "failed")}: ${message}`);

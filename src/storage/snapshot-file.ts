@@ -173,8 +173,10 @@ export async function publishFile(disk: Disk, dir: string, names: DirectoryNames
   }
 }
 
-function corrupt(name: string, offset: number, why: string): StableLogError {
-  return new StableLogError("ERR_CORRUPT", `read snapshot ${name} at ${offset}: ${why}`, { file: name, offset });
+function corrupt(name: string, offset: number, why: string, cause?: unknown): StableLogError {
+  const where = { file: name, offset };
+  const message = `read snapshot ${name} at ${offset}: ${why}`;
+  return new StableLogError("ERR_CORRUPT", message, cause === undefined ? where : { ...where, cause });
 }
 
 /** Checks a head; gives where data begins and the running crc. */
@@ -214,10 +216,8 @@ function checkHead(
 function metadataIn(head: Uint8Array, name: string): SnapshotMetadata {
   try {
     return decodeMetadata(head.subarray(HEAD_BYTES, HEAD_BYTES + viewOf(head).getUint32(12, true)));
-  } catch (error) {
-    if (error instanceof StableLogError)
-      throw corrupt(name, HEAD_BYTES, "its metadata is not of the form that was written");
-    throw error;
+  } catch (cause) {
+    throw corrupt(name, HEAD_BYTES, "its metadata is not of the form that was written", cause);
   }
 }
 

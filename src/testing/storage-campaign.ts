@@ -994,13 +994,18 @@ interface Replay {
   readonly damage: number | undefined;
 }
 
+const LINE_WORDS = ["SEED", "MODEL", "OPS", "FAULT", "OPENFAULT", "FULL", "ON", "DAMAGE", "POINT", "MASK"];
+
 /** Reads a line of a CampaignFailure; undefined when it is none. */
 export function parseLine(line: string): Replay | undefined {
   const fields = new Map<string, string>();
   for (const word of line.trim().split(/\s+/)) {
     const at = word.indexOf("=");
     if (at <= 0) return undefined;
-    fields.set(word.slice(0, at), word.slice(at + 1));
+    const name = word.slice(0, at);
+    // A line with a word left out is another line, and what holds of that says nothing of this.
+    if (!LINE_WORDS.includes(name)) return undefined;
+    fields.set(name, word.slice(at + 1));
   }
   const seed = Number(fields.get("SEED"));
   if (!Number.isSafeInteger(seed) || seed < 0) return undefined;

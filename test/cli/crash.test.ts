@@ -77,6 +77,17 @@ describe.concurrent("stablelog crash", () => {
     expect(json<{ ok: boolean; line: string; verdict: string }>(outcome)).toMatchObject({ ok: true, line });
   });
 
+  test("--replay does a mutation again, by its numbers or by the whole line that --mutations printed", async () => {
+    const numbers = "SEED=1 MUTATION=483104";
+    const told = `${numbers} twin behind: remove 0000000000000002.seg: what was wrong`;
+    for (const line of [numbers, told]) {
+      const outcome = await stablelog("crash", "--replay", line);
+      expect(outcome).toEqual({ code: 0, stdout: "ok: log refused\n", stderr: "" });
+    }
+    const outcome = await stablelog("crash", "--replay", numbers, "--json");
+    expect(json<object>(outcome)).toEqual({ ok: true, line: numbers, verdict: "log refused" });
+  });
+
   test("an interrupt ends a run with what it has counted", async () => {
     // It interrupts itself as soon as it listens.
     const hook = `const asking = setInterval(() => {
@@ -113,6 +124,8 @@ describe.concurrent("stablelog crash", () => {
     [["--replay", "SEED=1 POINT=99999 MASK=-"], "moments"],
     [["--replay", "SEED=1 POINT=0 MASK=zz"], "does not fit"],
     [["--replay", "SEED=1 POINT=0"], "no line of a crash"],
+    [["--replay", "SEED=1 MUTATIONS=5"], "no line of a crash"],
+    [["--replay", "SEED=1 MUTATION=5", "--timeline", "x.html"], "no crash to draw"],
     [["--replay", "SEED=1", "--timeline", "x.html"], "no crash to draw"],
     [["--replay", "SEED=1", "--seeds", "5"], "--seeds does not go with --replay"],
     [["--mutations", "5", "--model", "kill"], "--model does not go with --mutations"],

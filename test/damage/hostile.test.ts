@@ -169,19 +169,17 @@ describe("a forged mark", () => {
     }
   });
 
-  it("open() refuses one of a newer version as ERR_FORMAT_VERSION", async () => {
+  it("open() refuses one of a newer version as ERR_FORMAT_VERSION, and names the newest segment", async () => {
     const mark = Uint8Array.of(0x93, 2, 0x95, 0x90, 0x90, 0x90, 0x90, 0xc2, 0x90);
-    const rest = [mark, new Uint8Array(7)];
-    const body = part({ flags: f.F_MARK, markBytes: mark.length, rest });
-    const on = specimen("one killed");
-    const { kind, error } = await judge(
-      { ...on },
-      forged(on, -1, () => ({ body })),
-    );
-    expect([kind === "wrong" ? "refused" : kind, error?.code ?? "ERR_FORMAT_VERSION"]).toEqual([
-      "refused",
-      "ERR_FORMAT_VERSION",
-    ]);
+    const body = part({ flags: f.F_MARK, markBytes: mark.length, rest: [mark, new Uint8Array(7)] });
+    for (const name of ["one closed", "one killed", "one powerless", "many killed"]) {
+      const on = specimen(name);
+      const damages = forged(on, -1, () => ({ body }));
+      const { kind, error } = await judge(on, damages);
+      expect([kind, error?.code], name).toEqual(["refused", "ERR_FORMAT_VERSION"]);
+      expect(error).toMatchObject({ file: newestSegmentOf(on.layout), offset: 0 });
+      expect(error?.cause).toMatchObject({ code: "ERR_FORMAT_VERSION" });
+    }
   });
 });
 

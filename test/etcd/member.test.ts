@@ -153,6 +153,59 @@ describe("readMember()", () => {
       expect(await newest(files)).toBeUndefined();
     });
 
+    it("takes a file in the place of snap/ for no snapshots", async () => {
+      expect(await newest({ snap: snapshotBytes(1, 3) })).toBeUndefined();
+    });
+
+    it("passes over a directory in the place of a file, and over a file that is removed when it was listed", async () => {
+      const disk = await memoryMember({ ...wal, [snapshotName(1, 2)]: snapshotBytes(1, 2) });
+      await disk.mkdir(`/m/${snapshotName(1, 3)}`);
+      expect((await readMember("/m", { disk })).snapshot?.metadata.index).toBe(2);
+      const list = disk.list.bind(disk);
+      disk.list = async (dir) =>
+        dir === "/m/snap" ? [...(await list(dir)), "0000000000000001-0000000000000004.snap"] : list(dir);
+      expect((await readMember("/m", { disk })).snapshot?.metadata.index).toBe(2);
+    });
+
+    it("rejects with ERR_READ when the system cannot list snap/ or read a file in it, and tries no older one", async () => {
+      const cause = Object.assign(new Error("EIO: i/o error"), { code: "EIO" });
+      const files = { ...wal, [snapshotName(1, 3)]: snapshotBytes(1, 3), [snapshotName(1, 2)]: snapshotBytes(1, 2) };
+      const unlisted = await memoryMember(files);
+      const list = unlisted.list.bind(unlisted);
+      unlisted.list = (dir) => (dir === "/m/snap" ? Promise.reject(cause) : list(dir));
+      expect(await refusal(readMember("/m", { disk: unlisted }), "ERR_READ")).toMatchObject({ file: "snap", cause });
+      const unread = await memoryMember(files);
+      const openFile = unread.open.bind(unread);
+      unread.open = async (path, mode) => {
+        const file = await openFile(path, mode);
+        if (path === `/m/${snapshotName(1, 3)}`) file.readLater = () => Promise.reject(cause);
+        return file;
+      };
+      const error = await refusal(readMember("/m", { disk: unread }), "ERR_READ");
+      expect(error).toMatchObject({ file: snapshotName(1, 3), cause });
+    });
+
+    it("rejects with ERR_TOO_LARGE a file above 1 GiB, before it makes room for it", async () => {
+      const disk = await memoryMember({ ...wal, [snapshotName(1, 3)]: snapshotBytes(1, 3) });
+      const openFile = disk.open.bind(disk);
+      let closed = 0;
+      disk.open = async (path, mode) => {
+        const file = await openFile(path, mode);
+        if (path !== `/m/${snapshotName(1, 3)}`) return file;
+        file.size = () => 1024 ** 3 + 1;
+        file.readLater = () => Promise.reject(new Error("read"));
+        const close = file.close.bind(file);
+        file.close = () => {
+          closed++;
+          return close();
+        };
+        return file;
+      };
+      const error = await refusal(readMember("/m", { disk }), "ERR_TOO_LARGE");
+      expect(error.file).toBe(snapshotName(1, 3));
+      expect(closed).toBe(1);
+    });
+
     it("looks at none when told to begin at the start", async () => {
       const contents = await read({ ...wal, [snapshotName(1, 3)]: snapshotBytes(1, 3) }, "start");
       expect(contents.snapshot).toBeUndefined();

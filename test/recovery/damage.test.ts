@@ -295,6 +295,84 @@ describe("the files of the directory", () => {
     }
   });
 
+  /** A killed log of two segments and no watermark; `changes` are saved as one group each, all of them in the newest. */
+  async function compactingLog(changes: ((storage: FileStorage) => Promise<unknown>)[][]): Promise<{
+    disk: TestDisk;
+    /** The same before the older segment was given back, and what it said before the last group. */
+    kept: TestDisk;
+    before: string;
+  }> {
+    const disk = new TestDisk();
+    const first = await open(disk);
+    await first.save({ entries: run(1, 3), hardState: hard(1, 3) });
+    await first.close();
+    const storage = await open(disk);
+    let kept: TestDisk | undefined;
+    disk.before = (operation, name) => {
+      if ((operation === "unlink" || operation === "rename") && name === segmentName(1)) kept ??= disk.killed();
+    };
+    let before = "";
+    for (const group of changes) {
+      before = stateOf(storage);
+      await Promise.all(group.map((change) => change(storage)));
+    }
+    await noted();
+    const image = disk.killed();
+    await storage.close();
+    expect([...image.files().keys()].filter((name) => name.endsWith(".seg"))).toEqual([segmentName(2)]);
+    if (kept === undefined) throw new Error("the older segment was not given back");
+    wipeWatermark(image);
+    wipeWatermark(kept);
+    return { disk: image, kept, before };
+  }
+
+  it("open() refuses with ERR_CORRUPT the tail without which a released segment would be needed", async () => {
+    const { disk, kept, before } = await compactingLog([
+      [(s) => s.save({ entries: run(4, 1), hardState: hard(1, 4) })],
+      [(s) => s.compact(4)],
+    ]);
+    const [from, to] = framesOf(disk.get(segmentName(2))).slice(-2) as [number, number];
+    const wreck = (image: TestDisk): Uint8Array => image.get(segmentName(2)).fill(0xee, from + 8, to);
+    wreck(disk);
+    // The frame that is wrecked must have been durable: by it the segment was released. Nor is it dropped when asked for.
+    for (const onAmbiguousTail of ["refuse", "drop"] as const) {
+      const error = await refused(disk, "ERR_CORRUPT", { onAmbiguousTail });
+      expect(error).toMatchObject({ file: segmentName(2), offset: from });
+      expect(error.cause).toMatchObject({ code: "ERR_GAP", file: segmentName(1) });
+    }
+    // While that segment is there, the same bytes are what a crash leaves of a compaction.
+    wreck(kept);
+    const storage = await open(kept);
+    expect(storage.recovery).toMatchObject({ verdict: "tear", file: segmentName(2), offset: from });
+    expect(stateOf(storage)).toBe(before);
+    await storage.close();
+  });
+
+  it("open() refuses with ERR_CORRUPT a head one bit from valid without which a released segment would be needed", async () => {
+    // One group, with which the segment begins: nothing in it says that its head was durable.
+    const { disk, kept, before } = await compactingLog([
+      [(s) => s.save({ entries: run(4, 1), hardState: hard(1, 4) }), (s) => s.compact(4)],
+    ]);
+    for (const image of [disk, kept]) {
+      // The slot of STATE that names the newest segment was never written.
+      const view = new DataView(image.get("STATE").buffer);
+      const slot = view.getUint32(f.I_SERIAL, true) > view.getUint32(f.IDENTITY_SLOT_BYTES + f.I_SERIAL, true) ? 0 : 1;
+      image.get("STATE").fill(0, slot * f.IDENTITY_SLOT_BYTES, (slot + 1) * f.IDENTITY_SLOT_BYTES);
+      flipBit(image, segmentName(2), 8 * (f.HEADER_BYTES + f.L_LAST_INDEX));
+    }
+    for (const onAmbiguousTail of ["refuse", "drop"] as const) {
+      const error = await refused(disk, "ERR_CORRUPT", { onAmbiguousTail });
+      expect(error).toMatchObject({ file: segmentName(2), offset: 0 });
+      expect(error.cause).toMatchObject({ code: "ERR_GAP", file: segmentName(1) });
+    }
+    // While that segment is there, nobody can say whether the newer one was begun.
+    expect(await refused(kept, "ERR_AMBIGUOUS_TAIL")).toMatchObject({ file: segmentName(2), offset: 0, lastIndex: 3 });
+    const storage = await open(kept, { onAmbiguousTail: "drop" });
+    expect(storage.recovery).toMatchObject({ verdict: "dropped", file: segmentName(2), offset: 0 });
+    expect(stateOf(storage)).toBe(before);
+    await storage.close();
+  });
+
   it("open() refuses with ERR_GAP when STATE's watermark names a segment that is gone, and STATE's slots do not", async () => {
     const { disk } = await killedLog();
     const older = disk.killed();

@@ -10,7 +10,7 @@ import { MemoryDisk } from "../../src/disk/memory-disk.js";
 import { type Entry, EntryType, emptyConfState } from "../../src/raftpb/types.js";
 import { FileStorage, type FileStorageOptions } from "../../src/storage/file-storage.js";
 import { codeOf, fill, hard, noted, open, run, stateOf, voters } from "../recovery/helpers.js";
-import { TestDisk } from "../recovery/test-disk.js";
+import { errno, type Operation, TestDisk } from "../recovery/test-disk.js";
 
 const root = await mkdtemp(join(tmpdir(), "stablelog-contract-"));
 let places = 0;
@@ -513,6 +513,39 @@ describe("snapshots and compaction", () => {
     const whole = await inMemory({ disk });
     expect(whole.snapshot().data.length).toBe(3_000_017 + 1024 * 1024);
     await whole.close();
+  });
+
+  it("a snapshot file that cannot be read, or is cut short meanwhile, ends its stream with a code and the place", async () => {
+    const disk = new TestDisk();
+    const storage = await open(disk);
+    await storage.save({ entries: run(1, 5), hardState: hard(1, 5) });
+    await storage.createSnapshot(4, voters(1n), fill(5000, 1));
+    const name = [...disk.files().keys()].find((each) => each.endsWith(".snapshot")) as string;
+    const size = disk.get(name).length;
+    const fail = (failing: Operation) => (): void => {
+      disk.before = (operation, on) => {
+        if (operation === failing && on === name) throw errno("EIO");
+      };
+    };
+    // The first chunk's length was read, and was sound, when next() returns; its data is still to be read.
+    disk.turns = () => 1;
+    const first = async (meanwhile: () => void) => {
+      const chunks = storage.readSnapshot()?.data[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+      const next = codeOf(chunks.next());
+      meanwhile();
+      const error = await next;
+      disk.before = () => {};
+      return error;
+    };
+    const unread = await first(fail("read"));
+    expect(unread).toMatchObject({ code: "ERR_READ", file: name, cause: { code: "EIO" } });
+    const cut = await first(() => disk.truncateNow(name, size - 1000));
+    expect(cut).toMatchObject({ code: "ERR_CORRUPT", file: name, offset: unread.offset });
+    expect(cut.offset).toBeLessThan(size - 1000);
+    fail("openNow")();
+    expect(await first(() => {})).toMatchObject({ code: "ERR_READ", file: name, offset: 0, cause: { code: "EIO" } });
+    await storage.close();
+    expect(disk.openFiles).toBe(0);
   });
 
   it("a staged snapshot is taken by a save of its metadata with no data, and by no other", async () => {
