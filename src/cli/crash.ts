@@ -85,19 +85,19 @@ async function run(args: readonly string[]): Promise<number> {
     return replayOne(values.replay, values.timeline, values.json === true);
   }
   if (values.timeline !== undefined) throw new UsageError("--timeline goes with --replay");
-  const seeds = seedsOf(values.seeds);
   const short = integerOption("short", values.short, 1, 4);
   const sweep = values.sweep === true;
   const mutations = integerOption("mutations", values.mutations, 1, MAX_SEEDS);
   if (mutations !== undefined) {
     expectAlone(values, "mutations", ["seeds", "budget", "json"]);
     return damageAll(
-      seeds?.from ?? 1,
+      integerOption("seeds", values.seeds, 0, MAX_SEEDS) ?? 1,
       mutations,
       budgetOf(values.budget) ?? Number.POSITIVE_INFINITY,
       values.json === true,
     );
   }
+  const seeds = seedsOf(values.seeds);
   const bounded = seeds !== undefined || short !== undefined || sweep;
   const plan: Plan = {
     seeds,

@@ -77,6 +77,17 @@ describe.concurrent("stablelog crash", () => {
     expect(json<{ ok: boolean; line: string; verdict: string }>(outcome)).toMatchObject({ ok: true, line });
   });
 
+  test("--mutations begin with the seed that --seeds names, 1 if none does", async () => {
+    for (const [args, seed] of [
+      [[], 1],
+      [["--seeds", "7"], 7],
+    ] as const) {
+      const { code, stdout } = await stablelog("crash", "--mutations", "20", "--json", ...args);
+      expect([code, (JSON.parse(stdout) as { seed: number }).seed]).toEqual([0, seed]);
+    }
+    expect((await stablelog("crash", "--mutations", "20", "--seeds", "1..7")).code).toBe(2);
+  });
+
   test("--replay does a mutation again, by its numbers or by the whole line that --mutations printed", async () => {
     const numbers = "SEED=1 MUTATION=483104";
     const told = `${numbers} twin behind: remove 0000000000000002.seg: what was wrong`;
