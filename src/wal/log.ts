@@ -48,7 +48,7 @@ import {
   syncFile,
 } from "./recovery.js";
 import { SegmentIndex } from "./segment-index.js";
-import { indexName, STATE_NAME, segmentName } from "./segment-name.js";
+import { indexName, parseSegmentName, STATE_NAME, segmentName } from "./segment-name.js";
 import { SegmentPipeline } from "./segment-pipeline.js";
 import { SlabPool } from "./slab.js";
 import { createState, StateFile } from "./state-file.js";
@@ -299,7 +299,7 @@ export class Log<T> implements GroupSink {
     const log = new Log(dir, options, lock, recovered, stateFile, report(recovered, created, nowMs() - started));
     try {
       if (recovered.carry !== undefined) await log.#carryOver(recovered.carry);
-      await log.#remove(recovered.remove);
+      await log.#remove(recovered.remove, recovered.state.newest);
     } catch (error) {
       await log.#active?.file.close().catch(() => {});
       await stateFile.abandon().catch(() => {});
@@ -884,13 +884,20 @@ export class Log<T> implements GroupSink {
     }
   }
 
-  /** Removes what recovery found left over; what cannot be removed now is found left over again by the next open. */
-  async #remove(names: readonly string[]): Promise<void> {
+  /**
+   * Removes what recovery found left over; what cannot be removed now is found left over again by the next open. Segments
+   * behind `newest`, which STATE names, go for good: behind a sync that failed, the disk may hold of them what the page cache
+   * has lost, and what open() has answered without must not come back.
+   */
+  async #remove(names: readonly string[], newest: number): Promise<void> {
+    let unbegun = false;
     for (const name of names) {
       // A tail for which there was no room elsewhere keeps its segment.
       if (this.#segments.some((segment) => segment.name === name)) continue;
+      if ((parseSegmentName(name) ?? 0) > newest) unbegun = true;
       await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
     }
+    if (unbegun && this.#engine !== "off") await this.#disk.syncDir(this.#dir);
   }
 
   // ---- reading

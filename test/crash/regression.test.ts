@@ -32,6 +32,18 @@ describe("found by the campaign", () => {
       "SEED=8365 MODEL=posix OPS=concurrent.224,large.291,flush.546,staged.436,rotate.826,concurrent.138,staged.413,commit.367,staged.976,rotate.330,compact.788,append.410,compactRotate.339 FAULT=syncDir#21:ENOSPC:once:clean:0",
       "a recycled segment's sync of the directory failed and took the new segment's name with it; the sync behind it said yes",
     ],
+    [
+      "SEED=760 MODEL=kill OPS=concurrent.832 POINT=24 MASK=<4224>",
+      "a state was forgotten when a frame without one followed it in its group, and the next head restated the one before",
+    ],
+    [
+      "SEED=1600 MODEL=posix OPS=commit.827,concurrent.516,concurrent.299,install.508 FULL=2:0",
+      "the cache joined a frame to a run that it did not follow, and served what had been overwritten between the two",
+    ],
+    [
+      "SEED=570 MODEL=posix OPS=hardState.787,concurrent.329,hardState.320,concurrent.999,concurrent.569,hardState.180,close.669,hardState.677,append.86,hardState.737,concurrent.721 FAULT=sync#34:EDQUOT:once:revert:0",
+      "a segment whose sync had failed was removed as never begun, the removal was not synced, and a power cut brought it back whole",
+    ],
   ] as const) {
     it(`${line}: ${why}`, async () => {
       const { failure } = await replayLine(line);
