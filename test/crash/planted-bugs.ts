@@ -887,8 +887,8 @@ const recovering: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/log.js",
-        text: "await log.#remove(recovered.remove);",
-        replacement: `await log.#remove(recovered.remove);
+        text: "await log.#remove(recovered.remove, recovered.state.newest);",
+        replacement: `await log.#remove(recovered.remove, recovered.state.newest);
             const last = log.#segments.at(-1);
             if (log.#active === undefined && last !== undefined && log.#foundZeroTail && last.end < last.capacity) {
                 const file = await disk.open(joinPath(dir, last.name), "write");
