@@ -22,6 +22,9 @@ export const errorCodes = [
   "ERR_CLOSED",
   "ERR_TOO_LARGE",
   "ERR_INVALID_ARGUMENT",
+  "ERR_PROPOSAL_DROPPED",
+  "ERR_STEP_LOCAL_MSG",
+  "ERR_STEP_PEER_NOT_FOUND",
 ] as const;
 
 /** The stable codes of {@link StableLogError}. */
