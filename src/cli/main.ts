@@ -8,13 +8,16 @@ import { join } from "node:path";
 import { bench } from "./bench.js";
 import { type Command, EXIT, errorLines, isOperational, UsageError } from "./command.js";
 import { crash } from "./crash.js";
+import { datadriven } from "./datadriven.js";
 import { dump } from "./dump.js";
 import { inspect } from "./inspect.js";
 import { replay } from "./replay.js";
 import { complain, print } from "./terminal.js";
 import { verify } from "./verify.js";
 
-const commands: ReadonlyMap<string, Command> = new Map(Object.entries({ replay, inspect, verify, dump, crash, bench }));
+const commands: ReadonlyMap<string, Command> = new Map(
+  Object.entries({ replay, inspect, verify, dump, crash, datadriven, bench }),
+);
 
 function usage(): string {
   const width = Math.max(...[...commands.keys()].map((name) => name.length));

@@ -2,13 +2,7 @@
 // (util.go, raftpb/confchange.go). Used by the datadriven tests and by whoever wants to look at a node.
 
 import { asConfChangeV2, type ConfChangeSingle, confChangesToString, decodeConfChange } from "../raftpb/conf-change.js";
-import {
-  LOCAL_APPEND_THREAD,
-  LOCAL_APPLY_THREAD,
-  type Message,
-  messageTypeName,
-  NONE,
-} from "../raftpb/message.js";
+import { LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD, type Message, messageTypeName, NONE } from "../raftpb/message.js";
 import { type ConfState, type Entry, EntryType, type HardState, type Snapshot } from "../raftpb/types.js";
 import type { SoftState } from "./raft.js";
 import type { Ready } from "./ready.js";

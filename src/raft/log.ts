@@ -4,8 +4,7 @@
 // Invariant: applied <= applying <= committed <= lastIndex().
 
 import { AssertionError, assert } from "../base/assert.js";
-import { errnoOf } from "../base/errors.js";
-import { StableLogError } from "../base/errors.js";
+import { errnoOf, StableLogError } from "../base/errors.js";
 import { type Entry, entrySize, type Snapshot } from "../raftpb/types.js";
 import { type EntryId, Unstable } from "./log-unstable.js";
 import type { Logger } from "./logger.js";

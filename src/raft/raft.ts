@@ -33,7 +33,7 @@ import {
   isEmptyHardState,
   type Snapshot,
 } from "../raftpb/types.js";
-import { Changer, type Changed } from "./confchange/confchange.js";
+import { type Changed, Changer } from "./confchange/confchange.js";
 import { restore } from "./confchange/restore.js";
 import { entriesSize, NO_LIMIT, payloadsSize, RaftLog } from "./log.js";
 import { type Logger, silent } from "./logger.js";
@@ -177,7 +177,12 @@ export class Raft {
     const { hardState, confState } = config.storage.initialState();
     this.#switchTo(restore(confState, this.tracker, this.log.lastIndex()));
     if (!isEmptyHardState(hardState)) this.#load(hardState);
-    if (config.applied !== undefined && config.applied > 0) this.log.appliedTo(config.applied, 0);
+    if (config.applied !== undefined && config.applied > 0) {
+      // What was applied was committed, whether the HardState had said so by then or not: with asynchronous writes applying
+      // may run ahead of it.
+      this.log.commitTo(config.applied);
+      this.log.appliedTo(config.applied, 0);
+    }
     this.becomeFollower(this.term, NONE);
     logger.info(`node ${this.#name(this.id)} starts at term ${this.term}, ${this.log}`);
   }
@@ -194,13 +199,12 @@ export class Raft {
 
   #load({ term, vote, commit }: HardState): void {
     const last = this.log.lastIndex();
-    if (commit < this.log.committed || commit > last) {
-      throw new StableLogError(
-        "ERR_CORRUPT",
-        `start raft: HardState commits ${commit}, the log has ${this.log.committed} to ${last}`,
-      );
+    if (commit > last) {
+      throw new StableLogError("ERR_CORRUPT", `start raft: HardState commits ${commit}, the log ends at ${last}`);
     }
-    this.log.committed = commit;
+    // One below where the log begins is no contradiction: with asynchronous writes entries may be applied, and compacted,
+    // before the HardState that commits them is saved.
+    this.log.commitTo(commit);
     this.term = term;
     this.vote = vote;
   }
@@ -231,11 +235,7 @@ export class Raft {
       // Proposals and read requests are handed on to the leader, of whatever term.
       if (type !== MessageType.MsgProp && type !== MessageType.MsgReadIndex) message.term = this.term;
     }
-    if (
-      type === MessageType.MsgAppResp ||
-      type === MessageType.MsgVoteResp ||
-      type === MessageType.MsgPreVoteResp
-    ) {
+    if (type === MessageType.MsgAppResp || type === MessageType.MsgVoteResp || type === MessageType.MsgPreVoteResp) {
       this.messagesAfterAppend.push(message);
     } else {
       assert(message.to !== this.id, `${messageTypeName(type)} to itself`);
@@ -576,8 +576,7 @@ export class Raft {
     }
     // A pre-vote is of a term that nobody has entered; a granted one is, too, and only a quorum of them counts.
     if (type === MessageType.MsgPreVote || (type === MessageType.MsgPreVoteResp && !reject)) return true;
-    const isLeader =
-      type === MessageType.MsgApp || type === MessageType.MsgHeartbeat || type === MessageType.MsgSnap;
+    const isLeader = type === MessageType.MsgApp || type === MessageType.MsgHeartbeat || type === MessageType.MsgSnap;
     this.becomeFollower(term, isLeader ? from : NONE);
     return true;
   }

@@ -21,7 +21,7 @@ import { type ConfState, type Entry, EntryType, type HardState, isEmptyHardState
 import { entriesSize } from "./log.js";
 import { confChangeProposal, Raft, type RaftConfig, type SoftState } from "./raft.js";
 import { mustSync, type Ready } from "./ready.js";
-import { basicStatusOf, type BasicStatus, type Status, statusOf } from "./status.js";
+import { type BasicStatus, basicStatusOf, type Status, statusOf } from "./status.js";
 
 export class RawNode {
   /** The state machine, for who looks inside; it is stepped through the RawNode. */

@@ -35,7 +35,8 @@ export function parseScript(text: string): Directive[] {
     const begin = at + 1;
     let head = (lines[at++] as string).trim();
     if (head === "" || head.startsWith("#")) continue;
-    while (head.endsWith("\\") && at < lines.length) head = `${head.slice(0, -1).trim()} ${(lines[at++] as string).trim()}`;
+    while (head.endsWith("\\") && at < lines.length)
+      head = `${head.slice(0, -1).trim()} ${(lines[at++] as string).trim()}`;
     const [command, ...rest] = head.split(" ");
     if (command === "subtest") continue;
     const args = parseArguments(rest.join(" "), begin);
@@ -47,7 +48,8 @@ export function parseScript(text: string): Directive[] {
       if (lines[at] === "----") {
         // Expected output with blank lines in it ends at two separators.
         at++;
-        while (at < lines.length && !(lines[at] === "----" && lines[at + 1] === "----")) expected.push(lines[at++] as string);
+        while (at < lines.length && !(lines[at] === "----" && lines[at + 1] === "----"))
+          expected.push(lines[at++] as string);
         if (at >= lines.length) throw new ScriptError(begin, "the expected output does not end");
         at += 2;
       } else {
@@ -142,7 +144,10 @@ export async function runScript(
 }
 
 /** The text of a failure: directive, and both outputs line by line, "-" expected and "+" actual. */
-export function describeFailure({ directive, actual }: ScriptFailure, comparable = (output: string): string => output): string {
+export function describeFailure(
+  { directive, actual }: ScriptFailure,
+  comparable = (output: string): string => output,
+): string {
   const wanted = comparable(directive.expected).split("\n");
   const got = comparable(actual).split("\n");
   let same = 0;

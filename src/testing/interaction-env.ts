@@ -5,6 +5,10 @@
 
 import { assert } from "../base/assert.js";
 import { StableLogError } from "../base/errors.js";
+import { describeEntries, describeMessage, describeReady } from "../raft/describe.js";
+import type { RaftConfig } from "../raft/raft.js";
+import { RawNode } from "../raft/rawnode.js";
+import type { Storage } from "../raft/storage.js";
 import {
   asConfChangeV2,
   type ConfChange,
@@ -13,13 +17,7 @@ import {
   confChangesFromString,
   decodeConfChange,
 } from "../raftpb/conf-change.js";
-import {
-  isLocalThread,
-  type Message,
-  MessageType,
-  messageTypeOf,
-  newMessage,
-} from "../raftpb/message.js";
+import { isLocalThread, type Message, MessageType, messageTypeOf, newMessage } from "../raftpb/message.js";
 import {
   type Entry,
   EntryType,
@@ -28,10 +26,6 @@ import {
   isEmptyHardState,
   type Snapshot,
 } from "../raftpb/types.js";
-import { describeEntries, describeMessage, describeReady } from "../raft/describe.js";
-import type { RaftConfig } from "../raft/raft.js";
-import { RawNode } from "../raft/rawnode.js";
-import type { Storage } from "../raft/storage.js";
 import { MemoryStorage } from "../storage/memory-storage.js";
 import type { Directive, ScriptArgument } from "./datadriven.js";
 import { Random } from "./random.js";
@@ -124,7 +118,7 @@ export class InteractionEnv {
       case "raft-state":
         return this.#raftState();
       case "set-randomized-election-timeout":
-        node().raw.raft.randomizedElectionTimeout = Number(valueOf(args, "timeout"));
+        node().raw.raft.randomizedElectionTimeout = Number(argumentOf(args, "timeout"));
         return;
       case "stabilize":
         return this.#stabilizeDirective(ids, args);
@@ -137,7 +131,7 @@ export class InteractionEnv {
         for (let ticks = HEARTBEAT_TICK; ticks > 0; ticks--) node().raw.tick();
         return;
       case "transfer-leadership":
-        return this.#node(valueOf(args, "from")).raw.transferLeader(BigInt(valueOf(args, "to") ?? "0"));
+        return this.#node(argumentOf(args, "from")).raw.transferLeader(BigInt(argumentOf(args, "to") ?? "0"));
       case "forget-leader":
         return node().raw.forgetLeader();
       case "send-snapshot":
@@ -196,17 +190,17 @@ export class InteractionEnv {
   async #addNodes(count: number, args: readonly ScriptArgument[]): Promise<void> {
     const list = (key: string): bigint[] =>
       args.filter((arg) => arg.key === key).flatMap(({ values }) => values.filter((each) => each !== "").map(BigInt));
-    const flag = (key: string): boolean => valueOf(args, key) === "true";
+    const flag = (key: string): boolean => argumentOf(args, key) === "true";
     const number = (key: string): number | undefined => {
-      const value = valueOf(args, key);
+      const value = argumentOf(args, key);
       return value === undefined ? undefined : Number(value);
     };
-    const readOnly = valueOf(args, "read-only") ?? "safe";
+    const readOnly = argumentOf(args, "read-only") ?? "safe";
     if (readOnly !== "safe" && readOnly !== "lease-based") {
       throw new ScriptAnswer(`invalid read-only option ${JSON.stringify(readOnly)}`);
     }
     const index = number("index") ?? 0;
-    const data = new TextEncoder().encode(valueOf(args, "content") ?? "");
+    const data = new TextEncoder().encode(argumentOf(args, "content") ?? "");
     const confState = { ...emptyConfState(), voters: list("voters"), learners: list("learners") };
     const bootstraps = index > 0 || data.length > 0 || confState.voters.length + confState.learners.length > 0;
     const seed: Snapshot = { metadata: { index, term: bootstraps ? 1 : 0, confState }, data };
@@ -293,7 +287,7 @@ export class InteractionEnv {
   // ---- messages
 
   #deliverDirective(args: readonly ScriptArgument[]): void {
-    const name = valueOf(args, "type");
+    const name = argumentOf(args, "type");
     const type = name === undefined ? undefined : messageTypeOf(name);
     if (name !== undefined && type === undefined) throw new ScriptAnswer(`unknown message type ${name}`);
     let delivered = 0;
@@ -340,7 +334,7 @@ export class InteractionEnv {
 
   async #stabilizeDirective(ids: readonly string[], args: readonly ScriptArgument[]): Promise<void> {
     const before = this.#level;
-    const level = valueOf(args, "log-level");
+    const level = argumentOf(args, "log-level");
     if (level !== undefined) this.#setLevel(level);
     try {
       await this.#stabilize(ids.length === 0 ? this.nodes : ids.map((id) => this.#node(id)));
@@ -410,7 +404,7 @@ const HEARTBEAT_TICK = 1;
 /** An error of the environment, which is a directive's output. */
 class ScriptAnswer extends Error {}
 
-function valueOf(args: readonly ScriptArgument[], key: string): string | undefined {
+function argumentOf(args: readonly ScriptArgument[], key: string): string | undefined {
   return args.find((arg) => arg.key === key)?.values[0];
 }
 
@@ -466,7 +460,7 @@ const transitions: Readonly<Record<string, ConfChangeTransition>> = {
 };
 
 function changeOf(args: readonly ScriptArgument[], input: string): ConfChange | ConfChangeV2 {
-  const name = valueOf(args, "transition") ?? "auto";
+  const name = argumentOf(args, "transition") ?? "auto";
   const transition = transitions[name];
   if (transition === undefined) throw new ScriptAnswer(`unknown transition ${name}`);
   let changes: ReturnType<typeof confChangesFromString>;
@@ -476,7 +470,7 @@ function changeOf(args: readonly ScriptArgument[], input: string): ConfChange | 
     throw new ScriptAnswer((error as Error).message);
   }
   const context = new Uint8Array(0);
-  if (valueOf(args, "v1") !== "true") return { transition, changes, context };
+  if (argumentOf(args, "v1") !== "true") return { transition, changes, context };
   const [change] = changes;
   if (change === undefined || changes.length > 1 || transition !== ConfChangeTransition.Auto) {
     throw new ScriptAnswer("v1 conf change can only have one operation and no transition");

@@ -1,12 +1,12 @@
 // Runs etcd-raft's datadriven scripts of each kind: interaction (a cluster), confchange (a Changer), quorum (majorities).
 // Used by `npm run datadriven`, which reads files, and by tests with scripts of our own.
 
-import { confChangesFromString } from "../raftpb/conf-change.js";
-import { Changer, type Changed, ConfChangeError } from "../raft/confchange/confchange.js";
+import { type Changed, Changer, ConfChangeError } from "../raft/confchange/confchange.js";
 import { JointConfig } from "../raft/quorum/joint.js";
 import { MajorityConfig } from "../raft/quorum/majority.js";
 import { type AckedIndex, sortedIds } from "../raft/quorum/quorum.js";
 import { ProgressTracker } from "../raft/tracker/tracker.js";
+import { confChangesFromString } from "../raftpb/conf-change.js";
 import { type Directive, describeFailure, runScript } from "./datadriven.js";
 import { InteractionEnv, type InteractionOptions, withoutLogs } from "./interaction-env.js";
 
@@ -63,7 +63,10 @@ function confChangeHandler(): (directive: Directive) => string {
 
 function handleQuorum({ command, args }: Directive): string {
   const values = (key: string): string[] => args.filter((arg) => arg.key === key).flatMap((arg) => [...arg.values]);
-  const numbers = (key: string): bigint[] => values(key).filter((id) => id !== "" && id !== "zero").map(BigInt);
+  const numbers = (key: string): bigint[] =>
+    values(key)
+      .filter((id) => id !== "" && id !== "zero")
+      .map(BigInt);
   const ids = numbers("cfg");
   const outgoing = numbers("cfgj");
   const isJoint = args.some(({ key }) => key === "cfgj");
