@@ -148,8 +148,8 @@ export function describeFailure(
   { directive, actual }: ScriptFailure,
   comparable = (output: string): string => output,
 ): string {
-  const wanted = comparable(directive.expected).split("\n");
-  const got = comparable(actual).split("\n");
+  const wanted = comparable(directive.expected).trimEnd().split("\n");
+  const got = comparable(actual).trimEnd().split("\n");
   let same = 0;
   while (same < wanted.length && same < got.length && wanted[same] === got[same]) same++;
   let end = 0;

@@ -12,16 +12,16 @@
 
 import { assert } from "../base/assert.js";
 import { StableLogError } from "../base/errors.js";
+import { RawNode } from "../raft/rawnode.js";
 import {
   asConfChangeV2,
+  type ConfChangeSingle,
   ConfChangeTransition,
   ConfChangeType,
-  type ConfChangeSingle,
   decodeConfChange,
 } from "../raftpb/conf-change.js";
 import { isLocalThread, type Message, MessageType } from "../raftpb/message.js";
 import { type ConfState, type Entry, EntryType, emptyConfState, isEmptyHardState } from "../raftpb/types.js";
-import { RawNode } from "../raft/rawnode.js";
 import { MemoryStorage } from "../storage/memory-storage.js";
 import { Random } from "./random.js";
 
@@ -135,7 +135,11 @@ export class RaftCluster {
       act();
     } catch (error) {
       if (error instanceof ClusterFailure) throw error;
-      throw new ClusterFailure(this.#seed, this.#step, error instanceof Error ? (error.stack ?? error.message) : String(error));
+      throw new ClusterFailure(
+        this.#seed,
+        this.#step,
+        error instanceof Error ? (error.stack ?? error.message) : String(error),
+      );
     }
   }
 
@@ -149,7 +153,8 @@ export class RaftCluster {
     const storage = new MemoryStorage();
     const confState = { ...emptyConfState(), voters: [...voters] };
     // All begin with the same snapshot; who joins later begins with nothing.
-    if (voters.length > 0) storage.applySnapshot({ metadata: { index: 2, term: 1, confState }, data: encode(new Map()) });
+    if (voters.length > 0)
+      storage.applySnapshot({ metadata: { index: 2, term: 1, confState }, data: encode(new Map()) });
     const node: Node = {
       id,
       storage,
@@ -503,7 +508,8 @@ export class RaftCluster {
     const [first] = entries;
     assert(first !== undefined, "there are entries");
     const before = first.index - 1;
-    let previous = before >= storage.firstIndex() - 1 && before <= storage.lastIndex() ? storage.term(before) : undefined;
+    let previous =
+      before >= storage.firstIndex() - 1 && before <= storage.lastIndex() ? storage.term(before) : undefined;
     for (const { index, term, type, data } of entries) {
       const key = `${term}/${index}`;
       const what = `${type} ${Buffer.from(data).toString("latin1")}`;
@@ -577,7 +583,9 @@ export class RaftCluster {
     for (const [command, index] of this.#acknowledged) {
       for (const { id, applied } of members) {
         if (applied.commands.get(command) !== index) {
-          this.#fail(`command ${command}, acknowledged at ${index}, is at ${applied.commands.get(command)} of node ${id}`);
+          this.#fail(
+            `command ${command}, acknowledged at ${index}, is at ${applied.commands.get(command)} of node ${id}`,
+          );
         }
       }
     }
