@@ -1,5 +1,5 @@
 // The door of stablelog: the public names in reading order. Further doors: stablelog/wal (the engine without raft),
-// stablelog/raft (the Storage interface), stablelog/etcd (reading etcd's own directories), stablelog/testing.
+// stablelog/raft (the raft core and the Storage interface), stablelog/etcd (reading etcd's own directories), stablelog/testing.
 
 export {
   type ConfState,
