@@ -167,7 +167,7 @@ const acknowledging: readonly PlantedBug[] = [
         file: "wal/log.js",
         text: "this.#stamp(group, segment);",
         replacement: `for (const [at, data] of group.late ?? [])
-            group.bytes.set(data, at);
+            group.slab.bytes.set(data, at);
         this.#stamp(group, segment);`,
       },
     ],
@@ -671,7 +671,7 @@ const vouching: readonly PlantedBug[] = [
             return 0;
         let last = 0;
         let { sequence } = segment;
-        for (let at = 0; at < group.used; at += frameBytesAt(group.view, at)) {
+        for (let at = group.start; at < group.end; at += frameBytesAt(group.slab.view, at)) {
             last = at;
             sequence++;
         }
@@ -679,7 +679,7 @@ const vouching: readonly PlantedBug[] = [
             generation: segment.generation,
             end: segment.end + group.used,
             sequence,
-            chain: group.view.getUint32(last + f.H_CRC, true),
+            chain: group.slab.view.getUint32(last + f.H_CRC, true),
         });`,
       },
     ],
@@ -829,7 +829,7 @@ const recovering: readonly PlantedBug[] = [
         file: "wal/log.js",
         text: "const active = await this.#beginSegment(group.used, undefined);",
         replacement: `const part = emptyPart();
-        this.groupHasState = readPart(group.view, 0, part) && (part.flags & f.F_STATE) !== 0;
+        this.groupHasState = readPart(group.slab.view, group.start, part) && (part.flags & f.F_STATE) !== 0;
         const active = await this.#beginSegment(group.used, undefined);`,
       },
     ],
