@@ -12,6 +12,11 @@ import type { Report, WorkloadResult } from "./result.js";
 import { goalLines, textTable } from "./tables.js";
 import { workloads } from "./workloads/index.js";
 
+/** An argument as a shell takes it: the command that a report names is there to be copied. */
+function shellWord(arg: string): string {
+  return /^[\w./,:=-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`;
+}
+
 const usage = `Usage: npm run bench -- [WORKLOAD...] [OPTIONS]
        npm run bench -- micro
 
@@ -109,7 +114,7 @@ async function main(args: string[]): Promise<number> {
       warmSeconds: positive("warm", values.warm, quick ? 0.1 : 0.5, false),
       rows: names(values.rows),
       dir,
-      command: ["npm run bench", ...(args.length === 0 ? [] : ["--", ...args])].join(" "),
+      command: ["npm run bench", ...(args.length === 0 ? [] : ["--", ...args.map(shellWord)])].join(" "),
       began: (machine) => {
         for (const line of machine) say(line);
       },

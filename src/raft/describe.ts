@@ -24,7 +24,7 @@ export function describeSnapshot({ metadata }: Snapshot): string {
   return `Index:${metadata.index} Term:${metadata.term} ConfState:${describeConfState(metadata.confState)}`;
 }
 
-/** Go's %q of bytes taken for UTF-8. */
+/** Go's %q, of ASCII; other bytes are printed in hexadecimal, where Go prints the letters that they spell. */
 export function quoted(data: Uint8Array): string {
   const text = Buffer.from(data.buffer, data.byteOffset, data.length).toString("latin1");
   let out = '"';

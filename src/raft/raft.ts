@@ -983,7 +983,7 @@ function isTransfer(context: Uint8Array): boolean {
   return context.length === CAMPAIGN_TRANSFER.length && CAMPAIGN_TRANSFER.every((byte, i) => byte === context[i]);
 }
 
-/** The proposal of a change of configuration; undefined leaves a joint one. */
+/** The proposal of a change of configuration. */
 export function confChangeProposal(change: ConfChange | ConfChangeV2): Message {
   const { type, data } = encodeConfChange(change);
   return newMessage(MessageType.MsgProp, { entries: [{ term: 0, index: 0, type, data }] });

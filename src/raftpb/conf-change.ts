@@ -56,7 +56,7 @@ export function leavesJoint({ transition, changes }: ConfChangeV2): boolean {
   return transition === ConfChangeTransition.Auto && changes.length === 0;
 }
 
-/** The entry's type and bytes. A change that the first version can say is written as such by who proposes one. */
+/** The type and the bytes of the entry that carries the change. */
 export function encodeConfChange(change: ConfChange | ConfChangeV2): { type: EntryType; data: Uint8Array } {
   const out: number[] = [];
   if (isConfChangeV2(change)) {

@@ -8,7 +8,7 @@
 //   state machine safety   no two nodes apply different entries at an index; none is applied twice by a node, or left out
 //
 // and that a read is never allowed from before what was committed when it was asked for. At the end everything heals, and
-// what was acknowledged must be applied by every member. Run by tests, and by `npm run raft-cluster`.
+// what was acknowledged must be applied by every member. Run by test/raft/cluster.test.ts.
 
 import { assert } from "../base/assert.js";
 import { StableLogError } from "../base/errors.js";

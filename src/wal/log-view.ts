@@ -110,6 +110,7 @@ export class LogView {
     keep: boolean,
   ): boolean {
     const { bytes, view } = slab;
+    const kept = keep ? slab : undefined;
     let { sequence } = segment;
     let at = start;
     let lastAt = start;
@@ -117,11 +118,11 @@ export class LogView {
     let stateAt = -1;
     while (at < end) {
       const frameOffset = offset + at - start;
-      const state = keep ? this.#append(view, at, frameOffset, segment, cache, slab) : OTHERWISE;
+      const state = this.#append(view, at, frameOffset, segment, cache, kept);
       if (state === OTHERWISE) {
         if (stateAt >= 0) this.#setState(bytes, stateAt);
         stateAt = -1;
-        if (!this.apply(bytes, view, at, frameOffset, segment, cache, keep ? slab : undefined)) return false;
+        if (!this.#applyOther(bytes, view, at, frameOffset, segment, cache, kept)) return false;
       } else if (state !== NO_STATE) {
         stateAt = state;
       }
@@ -207,6 +208,19 @@ export class LogView {
       if (state !== NO_STATE) this.#setState(bytes, state);
       return true;
     }
+    return this.#applyOther(bytes, view, at, offset, segment, cache, slab);
+  }
+
+  /** apply() of what #append() leaves. */
+  #applyOther(
+    bytes: Uint8Array,
+    view: DataView,
+    at: number,
+    offset: number,
+    segment: LogSegment,
+    cache: RecordCache<unknown> | undefined,
+    slab: Slab | undefined,
+  ): boolean {
     const part = this.#part;
     if (!readPart(view, at, part)) return false;
     const { flags } = part;
@@ -247,9 +261,7 @@ export class LogView {
       this.dummyTag = part.baseTag;
       cache?.release(part.baseIndex);
     }
-    if ((flags & f.F_STATE) !== 0) {
-      this.#setState(bytes, part.stateAt);
-    }
+    if ((flags & f.F_STATE) !== 0) this.#setState(bytes, part.stateAt);
     if ((flags & f.F_MARK) !== 0) {
       const mark = bytes.slice(part.markAt, part.markAt + part.markBytes);
       if (!equalBytes(mark, this.mark)) {

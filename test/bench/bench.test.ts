@@ -48,7 +48,7 @@ describe("npm run bench", () => {
   test("measures the rows that are asked for, against their floor, round by round, and leaves nothing behind", async () => {
     const page = join(home, "report.html");
     const pictures = join(home, "pictures");
-    const scratch = await mkdtemp(join(home, "dir-"));
+    const scratch = await mkdtemp(join(home, "a dir-"));
     const { code, stdout } = await bench(
       ...["savers", "--rows", "stablelog", "--rounds", "2", "--seconds", "0.05", "--warm", "0.02", "--dir", scratch],
       ...["--json", "-", "--html", page, "--pictures", pictures],
@@ -57,6 +57,7 @@ describe("npm run bench", () => {
     const { rounds, workloads: done, machine, command } = JSON.parse(stdout) as Report;
     expect(rounds).toBe(2);
     expect(command).toContain("npm run bench -- savers --rows stablelog");
+    expect(command).toContain(`--dir '${scratch}'`);
     for (const words of ["CPU", "kernel", "file system", "fdatasync: p50"]) expect(machine.join("\n")).toContain(words);
     expect(done.map(({ name }) => name)).toEqual(["savers-1", "savers-8", "savers-64", "savers-256"]);
     for (const { rows, base } of done) {

@@ -52,7 +52,7 @@ describe("RaftCluster", () => {
     expect(failureWith(RaftLog.prototype, "matchTerm", ({ index }) => index > 0)).toMatch(/^SEED=/);
   });
 
-  it("finds a candidate that enters a term and keeps its vote of before", () => {
+  it("finds a node that forgets its vote within the term", () => {
     const whole = Raft.prototype.becomeFollower;
     const message = failureWith(Raft.prototype, "becomeFollower", function (this: Raft, term, lead) {
       const { vote } = this;

@@ -20,6 +20,7 @@ for (const [whose, folder] of [
   ["ours", own],
   ["upstream's", upstream],
 ] as const) {
+  // Upstream's scripts stay out of this repo: skipped where nobody has said where they are.
   describe.skipIf(folder === undefined)(`${whose} transcripts`, () => {
     for (const kind of scriptKinds) {
       const path = join(folder ?? "", kind);
