@@ -26,3 +26,4 @@ export { CrashLedger, LedgerError, type LedgerView } from "./crash-ledger.js";
 export type { CrashStory } from "./crash-story.js";
 export { drawTimeline } from "./crash-timeline.js";
 export { type StorageFactory, type SuiteApi, testStorage } from "./storage-suite.js";
+export { LocalNetwork } from "./local-network.js";
