@@ -1,9 +1,13 @@
 // A group of driven nodes in one process, for the tests of Node and Replica: storages on simulated or plain memory, a network
 // whose links can be cut, and a state machine that remembers what it was given.
 
-import type { ConfState, WritableStorage } from "stablelog";
-import { MemoryStorage, Node, type NodeConfig, type Replica, type RunOptions, type StateMachine } from "stablelog";
-import { LocalNetwork } from "stablelog/testing";
+import { Node, type NodeConfig } from "../../src/node/node.js";
+import type { Replica, RunOptions } from "../../src/node/replica.js";
+import type { StateMachine } from "../../src/node/state-machine.js";
+import type { WritableStorage } from "../../src/raft/storage.js";
+import type { ConfState } from "../../src/raftpb/types.js";
+import { MemoryStorage } from "../../src/storage/memory-storage.js";
+import { LocalNetwork } from "../../src/testing/local-network.js";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
