@@ -7,6 +7,7 @@ import { garbage } from "./garbage.js";
 import { member } from "./member.js";
 import { memoryWorkloads } from "./memory.js";
 import { openWorkloads } from "./open.js";
+import { raftWorkloads } from "./raft.js";
 import { readWorkloads } from "./reads.js";
 import { saveWorkloads } from "./saves.js";
 import { tcp } from "./tcp.js";
@@ -22,5 +23,6 @@ export const workloads: readonly Workload[] = [
   ...memoryWorkloads,
   ...delayWorkloads,
   garbage,
+  ...raftWorkloads,
   ...wayWorkloads,
 ];
