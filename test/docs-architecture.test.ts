@@ -71,8 +71,8 @@ describe("docs/ARCHITECTURE.md", () => {
     expect(missing(page, files)).toEqual([]);
   });
 
-  test("names every file of the rooms below storage/", () => {
-    const rooms = /^(?:storage|wal|disk)\/(?!index\.ts)/;
+  test("names every file of storage/, wal/, disk/ and node/", () => {
+    const rooms = /^(?:storage|wal|disk|node)\/(?!index\.ts)/;
     const unnamed = [...files.keys()].filter((path) => rooms.test(path) && !page.includes(`\`${path}\``));
     expect(unnamed).toEqual([]);
   });
