@@ -250,9 +250,12 @@ export class Node {
     return iterator;
   }
 
-  /** The Ready in hand is saved, sent and applied. Not with asynchronous storage writes. @throws ERR_CLOSED after stop(). */
+  /**
+   * The Ready in hand is saved, sent and applied. Not with asynchronous storage writes. After stop() it does nothing: a loop that
+   * is handling its last Ready then ends by itself.
+   */
   advance(): void {
-    this.#assertRunning();
+    if (this.#stopped !== undefined) return;
     this.#inHand = false;
     this.#guarded(() => this.#raw.advance());
     this.#changed();
