@@ -35,7 +35,14 @@ const doors: Record<string, readonly string[]> = {
   "stablelog/wal": ["Wal"],
   "stablelog/raft": [],
   "stablelog/etcd": ["readBatches", "readMember"],
-  "stablelog/testing": ["testStorage"],
+  "stablelog/testing": [
+    "InteractionEnv",
+    "RaftCluster",
+    "runRaftScript",
+    "runScript",
+    "runScriptOnDisks",
+    "testStorage",
+  ],
 };
 
 /** The paths npm would pack, relative to the root. */

@@ -8,17 +8,20 @@ export interface ScriptArgument {
   readonly values: readonly string[];
 }
 
-/** A directive of a script and what it is to print. */
+/** A directive of a script and what it is to print: `command argument key=value key=(a, b)`, input, `----`, output. */
 export interface Directive {
   /** Line of the file, from 1 on. */
   readonly line: number;
   readonly command: string;
+  /** In the order in which they stand; a key may come more than once. */
   readonly args: readonly ScriptArgument[];
+  /** The lines between the directive and `----`, without blank space around them; often empty. */
   readonly input: string;
+  /** The lines behind `----`, each with its end; empty when nothing is to be printed. */
   readonly expected: string;
 }
 
-/** A script that cannot be read. */
+/** A script that cannot be read; the message begins with the line. */
 export class ScriptError extends Error {
   constructor(line: number, message: string) {
     super(`line ${line}: ${message}`);
@@ -26,7 +29,7 @@ export class ScriptError extends Error {
   }
 }
 
-/** Reads a script. @throws ScriptError */
+/** Reads a script; comments and `subtest` lines are left out. @throws ScriptError */
 export function parseScript(text: string): Directive[] {
   const lines = text.split("\n");
   const directives: Directive[] = [];
@@ -122,12 +125,14 @@ function splitList(text: string): string[] {
 /** Where a script's output is not the expected one. */
 export interface ScriptFailure {
   readonly directive: Directive;
+  /** What the handler gave, with a line's end at its end. */
   readonly actual: string;
 }
 
 /**
- * Runs a script, directive by directive, with one handler; what it throws is a failure of the whole.
+ * Runs a script, directive by directive, with one handler that gives each one's output; all are run, whatever differs before.
  * `comparable` takes out of both sides what is not to be compared.
+ * @throws (rejects) ScriptError, and what the handler throws: that ends the run.
  */
 export async function runScript(
   text: string,

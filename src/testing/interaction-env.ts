@@ -1,5 +1,9 @@
-// InteractionEnv: the cluster that etcd-raft's interaction scripts drive, as in its rafttest package: nodes with memory
-// storages, messages in a queue, every step by a directive, and what happens as text. Scripts are of datadriven.ts.
+// InteractionEnv: the cluster that etcd-raft's interaction scripts drive, as in its rafttest package: nodes with storages,
+// messages in a queue, every step by a directive, and what happens as text. Scripts are of datadriven.ts. Used by
+// raft-scripts.ts, by script-disks.ts with storages on simulated disks, and by whoever has a storage of their own.
+//
+// A Ready is written as an owner writes it, with one save of HardState, entries and snapshot together, and a log is compacted
+// behind a snapshot of what was applied. So what a script leaves in a storage is enough to start the node again.
 //
 // What raft logs is left out on both sides of a comparison (withoutLogs()): our words are our own.
 
@@ -8,7 +12,7 @@ import { StableLogError } from "../base/errors.js";
 import { describeEntries, describeMessage, describeReady } from "../raft/describe.js";
 import type { RaftConfig } from "../raft/raft.js";
 import { RawNode } from "../raft/rawnode.js";
-import type { Storage } from "../raft/storage.js";
+import type { SaveBatch, Storage, WritableStorage } from "../raft/storage.js";
 import {
   asConfChangeV2,
   type ConfChange,
@@ -18,31 +22,28 @@ import {
   decodeConfChange,
 } from "../raftpb/conf-change.js";
 import { isLocalThread, type Message, MessageType, messageTypeOf, newMessage } from "../raftpb/message.js";
-import {
-  type Entry,
-  EntryType,
-  emptyConfState,
-  type HardState,
-  isEmptyHardState,
-  type Snapshot,
-} from "../raftpb/types.js";
+import { type Entry, EntryType, emptyConfState, type Snapshot } from "../raftpb/types.js";
 import { MemoryStorage } from "../storage/memory-storage.js";
 import type { Directive, ScriptArgument } from "./datadriven.js";
 import { Random } from "./random.js";
 
-/** Storage that an interaction script writes to: etcd's synchronous one. */
-export interface InteractionStorage extends Storage {
-  setHardState(state: HardState): void | Promise<void>;
-  append(entries: readonly Entry[]): void | Promise<void>;
-  applySnapshot(snapshot: Snapshot): void | Promise<void>;
-  compact(index: number): Promise<void>;
-}
+/**
+ * What a storage needs to have for a script to run on it; any WritableStorage does. Each call is awaited before the next one,
+ * and before anything that rests on it happens.
+ */
+export type InteractionStorage = Pick<WritableStorage, keyof Storage | "save" | "createSnapshot" | "compact">;
 
-interface Node {
+/** One node of an InteractionEnv. */
+export interface InteractionNode {
+  /** The node; scripts have handled its Readys so far. */
   readonly raw: RawNode;
+  /** As the hook of InteractionOptions gave it. */
   readonly storage: InteractionStorage;
+  /** Whether it has asynchronous storage writes. */
   readonly async: boolean;
+  /** What its append thread has still to write: MsgStorageAppend, the oldest first. */
   readonly appendWork: Message[];
+  /** What its apply thread has still to apply: MsgStorageApply, the oldest first. */
   readonly applyWork: Message[];
   /** Snapshots of what was applied, the newest last. */
   readonly history: Snapshot[];
@@ -52,19 +53,27 @@ const levels = ["DEBUG", "INFO", "WARN", "ERROR", "FATAL", "NONE"] as const;
 const NONE_LEVEL = levels.length - 1;
 const LOG_LINE = /^\s*(?:DEBUG|INFO|WARN|ERROR|FATAL) /;
 
-/** An output without the lines of raft's logger; "ok" where nothing else is left. */
+/** An output without the lines of raft's logger ("INFO ..."); "ok" where nothing else is left. */
 export function withoutLogs(output: string): string {
   const kept = output.split("\n").filter((line) => !LOG_LINE.test(line));
   return kept.join("\n").trim() === "" ? "ok\n" : kept.join("\n");
 }
 
+/** What an InteractionEnv may be given. */
 export interface InteractionOptions {
-  /** Makes the storage of node `id`; a MemoryStorage if not given. */
+  /** Makes the storage of node `id`, empty, when a script adds that node; a MemoryStorage if not given. */
   readonly storage?: ((id: bigint) => InteractionStorage | Promise<InteractionStorage>) | undefined;
 }
 
+/**
+ * A cluster for one script: feed it the script's directives one by one, in order. It is not safe for calls at the same time.
+ *
+ *     const env = new InteractionEnv();
+ *     const failures = await runScript(text, (directive) => env.handle(directive), withoutLogs);
+ */
 export class InteractionEnv {
-  readonly nodes: Node[] = [];
+  /** The nodes that were added so far; the one with ID 1 stands at 0, and so on. */
+  readonly nodes: InteractionNode[] = [];
   #messages: Message[] = [];
   #output = "";
   #level = 0;
@@ -75,7 +84,10 @@ export class InteractionEnv {
     this.#options = options;
   }
 
-  /** Runs one directive and returns its output. */
+  /**
+   * Runs one directive and returns its output; what the cluster or the storage refuses with a StableLogError is output.
+   * @throws (rejects) whatever else goes wrong: that is no answer, but a bug, or a script that names a node that is not there.
+   */
   async handle(directive: Directive): Promise<string> {
     this.#output = "";
     try {
@@ -92,7 +104,7 @@ export class InteractionEnv {
   async #run(directive: Directive): Promise<void> {
     const { command, args } = directive;
     const ids = args.filter(({ values }) => values.length === 0).map(({ key }) => key);
-    const node = (position = 0): Node => this.#node(ids[position]);
+    const node = (position = 0): InteractionNode => this.#node(ids[position]);
     switch (command) {
       case "_breakpoint":
         return;
@@ -101,7 +113,7 @@ export class InteractionEnv {
       case "campaign":
         return node().raw.campaign();
       case "compact":
-        await node().storage.compact(Number(ids[1]));
+        await compact(node(), Number(ids[1]));
         return this.#raftLog(node());
       case "deliver-msgs":
         return this.#deliverDirective(args);
@@ -167,13 +179,17 @@ export class InteractionEnv {
     for (const line of lines) this.#write(`  ${line}\n`);
   }
 
-  #node(id: string | undefined): Node {
+  #node(id: string | undefined): InteractionNode {
     const found = this.nodes[Number(id) - 1];
     if (found === undefined) throw new Error(`there is no node ${id}`);
     return found;
   }
 
-  async #each(ids: readonly string[], what: string, run: (node: Node) => void | Promise<void>): Promise<void> {
+  async #each(
+    ids: readonly string[],
+    what: string,
+    run: (node: InteractionNode) => void | Promise<void>,
+  ): Promise<void> {
     for (const id of ids) {
       const node = this.#node(id);
       if (ids.length === 1) {
@@ -210,7 +226,7 @@ export class InteractionEnv {
       const inner = (await this.#options.storage?.(id)) ?? new MemoryStorage();
       if (bootstraps) {
         if (index <= 1) throw new ScriptAnswer("index must be specified as > 1 due to bootstrap");
-        await inner.applySnapshot(seed);
+        await inner.save({ snapshot: seed, mustSync: true });
         assert(inner.firstIndex() === index + 1, "the seed is not where the log begins");
       }
       const storage = withHistory(inner, history);
@@ -236,11 +252,11 @@ export class InteractionEnv {
     }
   }
 
-  async #processReady(node: Node): Promise<void> {
+  async #processReady(node: InteractionNode): Promise<void> {
     const ready = node.raw.ready();
     this.#write(describeReady(ready));
     if (!node.async) {
-      await save(node, ready.hardState, ready.entries, ready.snapshot);
+      await save(node, ready);
       apply(node, ready.committedEntries);
     }
     for (const message of ready.messages) {
@@ -251,19 +267,20 @@ export class InteractionEnv {
     if (!node.async) node.raw.advance();
   }
 
-  async #processAppend(node: Node): Promise<void> {
+  async #processAppend(node: InteractionNode): Promise<void> {
     const message = node.appendWork.shift();
     if (message === undefined) {
       this.#write("no append work to perform");
       return;
     }
     this.#processing(message);
-    const { term, vote, commit, entries, snapshot } = message;
-    await save(node, { term, vote, commit }, entries, snapshot);
+    const { term, vote, commit, entries, snapshot, responses } = message;
+    // Zeros are a HardState that has not changed, to save() as well. Responses vouch for what was written.
+    await save(node, { hardState: { term, vote, commit }, entries, snapshot, mustSync: responses.length > 0 });
     this.#respond(message);
   }
 
-  #processApply(node: Node): void {
+  #processApply(node: InteractionNode): void {
     const message = node.applyWork.shift();
     if (message === undefined) {
       this.#write("no apply work to perform");
@@ -322,7 +339,7 @@ export class InteractionEnv {
     return chosen.length;
   }
 
-  #sendSnapshot(from: Node, to: bigint): void {
+  #sendSnapshot(from: InteractionNode, to: bigint): void {
     const { id, hardState } = from.raw.basicStatus();
     const snapshot = from.history.at(-1) as Snapshot;
     const message = newMessage(MessageType.MsgSnap, { from: id, to, term: hardState.term, snapshot });
@@ -343,7 +360,7 @@ export class InteractionEnv {
     }
   }
 
-  async #stabilize(nodes: readonly Node[]): Promise<void> {
+  async #stabilize(nodes: readonly InteractionNode[]): Promise<void> {
     for (let done = false; !done; ) {
       done = true;
       for (const node of nodes) {
@@ -382,7 +399,7 @@ export class InteractionEnv {
     this.#level = level;
   }
 
-  #raftLog({ storage }: Node): void {
+  #raftLog({ storage }: InteractionNode): void {
     const first = storage.firstIndex();
     const last = storage.lastIndex();
     if (last < first) this.#write(`log is empty: first index=${first}, last index=${last}`);
@@ -420,23 +437,23 @@ function withHistory(storage: InteractionStorage, history: readonly Snapshot[]):
   };
 }
 
-async function save(
-  { storage }: Node,
-  hardState: HardState | undefined,
-  entries: readonly Entry[],
-  snapshot: Snapshot | undefined,
-): Promise<void> {
-  if (hardState !== undefined && !isEmptyHardState(hardState)) await storage.setHardState(hardState);
-  if (snapshot !== undefined) {
-    if (entries.length > 0) throw new ScriptAnswer("can't apply snapshot and entries at the same time");
-    await storage.applySnapshot(snapshot);
-  } else {
-    await storage.append(entries);
+async function save({ storage, history }: InteractionNode, batch: SaveBatch): Promise<void> {
+  await storage.save(batch);
+  // What was applied is from now on what the snapshot says.
+  if (batch.snapshot !== undefined) history.push(batch.snapshot);
+}
+
+/** Drops entries, behind a snapshot of what was applied: a node that starts again must find one or the other. */
+async function compact({ storage, history }: InteractionNode, index: number): Promise<void> {
+  const { metadata, data } = history.at(-1) as Snapshot;
+  if (metadata.index > storage.snapshot().metadata.index) {
+    await storage.createSnapshot(metadata.index, metadata.confState, data);
   }
+  await storage.compact(index);
 }
 
 /** The state machine that appends: its snapshot holds the data of all entries applied. */
-function apply({ raw, history }: Node, entries: readonly Entry[]): void {
+function apply({ raw, history }: InteractionNode, entries: readonly Entry[]): void {
   for (const { type, data, index, term } of entries) {
     const before = history.at(-1) as Snapshot;
     let update = data;

@@ -25,7 +25,7 @@ import { type ConfState, type Entry, EntryType, emptyConfState, isEmptyHardState
 import { MemoryStorage } from "../storage/memory-storage.js";
 import { Random } from "./random.js";
 
-/** A safety property that did not hold. */
+/** A safety property that did not hold, or an invariant that broke: the message has seed and step, which bring it back. */
 export class ClusterFailure extends Error {
   constructor(seed: number, step: number, message: string) {
     super(`SEED=${seed} STEP=${step}: ${message}`);
@@ -33,17 +33,25 @@ export class ClusterFailure extends Error {
   }
 }
 
+/** What happened in runs: proof that they were no idle ones. */
 export interface ClusterCounts {
   steps: number;
+  /** Elections won. */
   leaders: number;
+  /** Indexes committed. */
   committed: number;
+  /** Commands whose proposer was told where they stand; none of them may be lost. */
   acknowledged: number;
   crashes: number;
+  /** Snapshots that were taken in place of a log. */
   snapshots: number;
+  /** Changes of configuration applied, by each node. */
   confChanges: number;
+  /** Reads that were answered. */
   reads: number;
 }
 
+/** Counts at zero, for one run or many. */
 export function newClusterCounts(): ClusterCounts {
   return { steps: 0, leaders: 0, committed: 0, acknowledged: 0, crashes: 0, snapshots: 0, confChanges: 0, reads: 0 };
 }
@@ -73,6 +81,12 @@ interface Node {
 
 const MAX_NODES = 6;
 
+/**
+ * A cluster of three or five nodes of this package's raft core, and its run: all that happens is drawn from the seed, so the
+ * same seed is the same run. Adds to `counts` what happened.
+ *
+ *     for (let seed = 1; seed <= 1000; seed++) new RaftCluster(seed).run(1500);
+ */
 export class RaftCluster {
   readonly #seed: number;
   readonly #random: Random;

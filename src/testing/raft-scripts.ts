@@ -10,12 +10,17 @@ import { confChangesFromString } from "../raftpb/conf-change.js";
 import { type Directive, describeFailure, runScript } from "./datadriven.js";
 import { InteractionEnv, type InteractionOptions, withoutLogs } from "./interaction-env.js";
 
+/** What a script drives: a cluster, a configuration that changes, or majorities. */
 export type ScriptKind = "interaction" | "confchange" | "quorum";
 
 /** The kinds of scripts; a folder of that name holds such. */
 export const scriptKinds: readonly ScriptKind[] = ["interaction", "confchange", "quorum"];
 
-/** Runs a script; returns its differences as text, none when it passes. */
+/**
+ * Runs a script of etcd-raft's against this package's raft core, the lines of raft's logger left out; returns its differences as
+ * text, none when it passes. `options` are for interaction scripts: which storages the nodes stand on.
+ * @throws (rejects) ScriptError for what is no script, and whatever goes wrong that is no answer to a directive.
+ */
 export async function runRaftScript(
   kind: ScriptKind,
   text: string,
