@@ -24,18 +24,42 @@ export function describeSnapshot({ metadata }: Snapshot): string {
   return `Index:${metadata.index} Term:${metadata.term} ConfState:${describeConfState(metadata.confState)}`;
 }
 
-/** Go's %q, of ASCII; other bytes are printed in hexadecimal, where Go prints the letters that they spell. */
+/** Go's %q: what can be printed as it is, by name or number what cannot, and bytes that are no UTF-8 in hexadecimal. */
 export function quoted(data: Uint8Array): string {
-  const text = Buffer.from(data.buffer, data.byteOffset, data.length).toString("latin1");
   let out = '"';
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    const known = escapes[code];
-    if (known !== undefined) out += known;
-    else if (code >= 32 && code < 127) out += text[i];
-    else out += `\\x${code.toString(16).padStart(2, "0")}`;
+  for (let at = 0; at < data.length; ) {
+    const byte = data[at] as number;
+    const bytes = runeBytes(data, at);
+    const text = bytes === 0 ? "" : utf8.decode(data.subarray(at, at + bytes));
+    const code = text.codePointAt(0) ?? byte;
+    if (bytes === 0 || code === 127) out += `\\x${hex(byte, 2)}`;
+    else if (escapes[code] !== undefined) out += escapes[code];
+    else if (PRINTABLE.test(text)) out += text;
+    else if (code < 32) out += `\\x${hex(code, 2)}`;
+    else out += code < 0x10000 ? `\\u${hex(code, 4)}` : `\\U${hex(code, 8)}`;
+    at += Math.max(bytes, 1);
   }
   return `${out}"`;
+}
+
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
+
+/** Go's unicode.IsPrint: letters, marks, numbers, punctuation, symbols, and no space but ASCII's. */
+const PRINTABLE = /^[ \p{L}\p{M}\p{N}\p{P}\p{S}]$/u;
+
+/** The bytes of the code point that begins at `at`; 0 when none does, in UTF-8's strict form. */
+function runeBytes(data: Uint8Array, at: number): number {
+  const first = data[at] as number;
+  if (first < 0x80) return 1;
+  const bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || at + bytes > data.length) return 0;
+  for (let i = 1; i < bytes; i++) if (((data[at + i] as number) & 0xc0) !== 0x80) return 0;
+  const second = data[at + 1] as number;
+  // Longer than need be, half of a surrogate pair, beyond the last code point.
+  if ((first === 0xe0 && second < 0xa0) || (first === 0xf0 && second < 0x90)) return 0;
+  if ((first === 0xed && second > 0x9f) || (first === 0xf4 && second > 0x8f)) return 0;
+  return bytes;
 }
 
 const escapes: Readonly<Record<number, string>> = {

@@ -27,6 +27,8 @@ export class ReadOnly {
   readonly option: ReadOnlyOption;
   /** In the order in which they came, by their context. */
   readonly #pending = new Map<string, PendingRead>();
+  /** The newest of them; undefined exactly when none waits. Every heartbeat asks for it. */
+  #newest: Message | undefined;
 
   constructor(option: ReadOnlyOption) {
     this.option = option;
@@ -35,7 +37,9 @@ export class ReadOnly {
   /** Adds a request, unless one of its context waits already. */
   add(index: number, request: Message): void {
     const key = keyOf(contextOf(request));
-    if (!this.#pending.has(key)) this.#pending.set(key, { request, index, acks: new Map() });
+    if (this.#pending.has(key)) return;
+    this.#pending.set(key, { request, index, acks: new Map() });
+    this.#newest = request;
   }
 
   /** Notes that a node has heard of the request; returns who has so far. */
@@ -55,13 +59,13 @@ export class ReadOnly {
       this.#pending.delete(each);
       if (each === key) break;
     }
+    if (this.#pending.size === 0) this.#newest = undefined;
     return confirmed;
   }
 
   /** The context of the newest request; undefined when none waits. */
   lastContext(): Uint8Array | undefined {
-    const last = [...this.#pending.values()].at(-1);
-    return last === undefined ? undefined : contextOf(last.request);
+    return this.#newest === undefined ? undefined : contextOf(this.#newest);
   }
 }
 
