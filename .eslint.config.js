@@ -4,7 +4,7 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/", "coverage/", "bench/.out/", "test/fixtures/"] },
+  { ignores: ["dist/", "coverage/", "bench/.out/", "docs/examples/*/.out/", "test/fixtures/"] },
   {
     files: ["**/*.ts"],
     languageOptions: {

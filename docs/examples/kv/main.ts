@@ -1,0 +1,120 @@
+// One member of a replicated key-value store: reads the flags, puts log, transport, node, store, gateway and HTTP server
+// together, and takes them apart again at SIGTERM or SIGINT. README.md beside this file says how to run three of them.
+//
+// In this order the files make sense: main.ts, flags.ts, server.ts, gateway.ts, checks.ts, errors.ts, messages.ts, json.ts,
+// requests.ts, store.ts, mvcc.ts, key-index.ts.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { FileStorage } from "stablelog";
+import { type Flags, parseFlags, usage } from "./flags.js";
+import { Gateway, peerAddressOf } from "./gateway.js";
+import type { Member } from "./messages.js";
+import { Node, type Replica, TcpTransport } from "./node-room.js";
+import type { Result } from "./requests.js";
+import { type HttpServer, serve } from "./server.js";
+import { KvStore } from "./store.js";
+
+/** Between two tries to tell the group where this member is. */
+const PUBLISH_MS = 500;
+
+async function main(args: readonly string[]): Promise<void> {
+  let flags: Flags;
+  try {
+    flags = parseFlags(args);
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n\n${usage}`);
+    process.exitCode = 2;
+    return;
+  }
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
+  try {
+    await run(flags, stop);
+  } catch (error) {
+    console.error(error);
+    process.exitCode = 1;
+  }
+}
+
+/** Runs until `stop` is aborted, this member is removed from the group, or its log or store fails. */
+async function run(flags: Flags, stop: AbortController): Promise<void> {
+  const { id, clusterId, cluster, clientUrl, peerUrl } = flags;
+  await using storage = await FileStorage.open(flags.data);
+  // Only a log that holds nothing at all begins a group; one that joins gets its beginning from the leader.
+  const isNew = storage.lastIndex() === 0 && storage.initialState().hardState.term === 0;
+  if (isNew && !flags.join) await Node.bootstrap(storage, [...cluster.keys()]);
+
+  const peers = [...cluster].filter(([peer]) => peer !== id);
+  const transport = new TcpTransport({ id, clusterId, listen: flags.listenPeer, peers });
+  const store = new KvStore({ onMembers: followMembers(id, transport, () => stop.abort()) });
+  const node = new Node({ id, storage, tickMs: flags.tickMs });
+  const replica: Replica<Result> = await node.run({
+    storage,
+    transport,
+    stateMachine: store,
+    snapshotEntries: flags.snapshotEntries,
+    keepEntries: flags.keepEntries,
+  });
+  let server: HttpServer | undefined;
+  let published: Promise<void> | undefined;
+  try {
+    const gateway = new Gateway({
+      clusterId,
+      memberId: id,
+      group: replica,
+      store,
+      timeoutMs: flags.requestTimeoutMs,
+    });
+    server = await serve(gateway, flags.listenClient.host, flags.listenClient.port);
+    console.log(`member ${id} serves http://${server.host}:${server.port}`);
+    const own = { ID: id, name: String(id), peerURLs: [peerUrl], clientURLs: [clientUrl], isLearner: false };
+    published = publish(gateway, own, stop.signal);
+    await Promise.race([replica.done, aborted(stop.signal)]);
+  } finally {
+    stop.abort();
+    // Before the server: what is under way is then refused, and need not be waited for.
+    await replica.stop();
+    await server?.close();
+    await published;
+  }
+}
+
+/** Keeps the transport at what the group says of its members, and says when this one is no longer among them. */
+function followMembers(
+  self: bigint,
+  transport: TcpTransport,
+  onRemoved: () => void,
+): (members: readonly Member[]) => void {
+  let known = new Set<bigint>();
+  return (members) => {
+    for (const member of members) {
+      const address = peerAddressOf(member);
+      if (member.ID !== self && address !== undefined) transport.setPeer(member.ID, address);
+    }
+    const now = new Set(members.map(({ ID }) => ID));
+    for (const id of known) if (!now.has(id) && id !== self) transport.removePeer(id);
+    if (known.has(self) && !now.has(self)) onRemoved();
+    known = now;
+  };
+}
+
+/** Says it again until the group has heard it. */
+async function publish(gateway: Gateway, member: Member, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await gateway.publish(member);
+      return;
+    } catch {
+      await sleep(PUBLISH_MS, undefined, { signal }).catch(() => {});
+    }
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+await main(process.argv.slice(2));
