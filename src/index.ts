@@ -20,8 +20,6 @@ export type { RecoveryReport } from "./wal/recovery.js";
 export type { Damage, VerifyReport } from "./wal/verify.js";
 export { type CallOptions, Node, type NodeConfig } from "./node/node.js";
 export type { Replica, ReplicaStats, RunOptions } from "./node/replica.js";
-export type { AppliedConfChange, Command, StateMachine } from "./node/state-machine.js";
-export type { Transport, TransportReceiver } from "./node/transport.js";
 export { type ErrorCode, errorCodes, StableLogError } from "./base/errors.js";
 export type { Disk, DiskFile, DiskLock, DiskStat, OpenMode } from "./disk/disk.js";
 export { FileDisk } from "./disk/file-disk.js";

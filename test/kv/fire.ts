@@ -6,6 +6,7 @@
 
 import { Random } from "../../src/testing/random.js";
 import { isLinearizable, type RegisterOperation } from "./linearizability.js";
+import { freePort, HOST } from "./links.js";
 import { type Answer, ask, base64, fromBase64, Members, type Process } from "./members.js";
 
 export interface FireOptions {
@@ -74,7 +75,8 @@ class Fire {
   readonly #say: (line: string) => void;
   readonly #operations: Operation[] = [];
   readonly #begun = performance.now();
-  #nextMember = 4n;
+  /** Ports that were promised to members whose being added nobody heard of, by the URL they were to have. */
+  readonly #promised = new Map<string, number>();
   #burning = true;
   readonly #report: FireReport = {
     operations: 0,
@@ -245,16 +247,22 @@ class Fire {
     }
   }
 
-  /** Asks for a member to be added, and starts it if that was heard of. */
+  /** Asks for a member to be added, and starts it by the ID in the answer. */
   async #grow(): Promise<void> {
-    const id = this.#nextMember++;
-    const joining = await this.#members.add(id);
-    const body = { ID: String(id), peerURLs: [`http://127.0.0.1:${joining.peerPort}`] };
-    const answer = await this.#somebody("/v3/cluster/member/add", body);
-    this.#say(`add ${id}: ${answer?.status ?? "no answer"}`);
-    if (answer?.status === 200) this.#report.joined++;
-    // Heard of or not, it may be a member: it is started, and stays out of things if it is none.
-    await this.#members.start(id);
+    const port = await freePort();
+    const url = `http://${HOST}:${port}`;
+    this.#promised.set(url, port);
+    const answer = await this.#somebody("/v3/cluster/member/add", { peerURLs: [url] });
+    this.#say(`add a member at ${port}: ${answer?.status ?? "no answer"}`);
+    if (answer?.status === 200) await this.#startAdded(answer.body.member);
+  }
+
+  async #startAdded({ ID, peerURLs }: { ID: string; peerURLs: string[] }): Promise<void> {
+    const port = this.#promised.get(peerURLs[0] ?? "");
+    if (port === undefined || this.#members.all.has(BigInt(ID))) return;
+    await this.#members.add(BigInt(ID), port);
+    await this.#members.start(BigInt(ID));
+    this.#report.joined++;
   }
 
   async #shrink(id: bigint): Promise<void> {
@@ -277,6 +285,10 @@ class Fire {
       await this.#members.start(id);
       this.#members.resume(id);
     }
+    // A member of whose being added nobody heard is one all the same.
+    await this.#answers("links are mended and everybody is started");
+    const list = await this.#asked("/v3/cluster/member/list", {});
+    for (const member of list.body.members) await this.#startAdded(member);
   }
 
   // ---- judgement
@@ -319,7 +331,7 @@ class Fire {
     let versions: number | undefined;
     for (let revision = 0; ; ) {
       const at = revision === 0 ? {} : { revision: String(revision) };
-      const answer = await this.#range({ key: base64(key), ...at });
+      const answer = await this.#asked("/v3/kv/range", { key: base64(key), ...at });
       const [kv] = answer.body.kvs ?? [];
       if (kv === undefined) break;
       const value = fromBase64(kv.value ?? "");
@@ -344,16 +356,17 @@ class Fire {
     }
   }
 
-  async #range(body: unknown): Promise<Answer> {
+  /** Asks one after the other until somebody answers. */
+  async #asked(path: string, body: unknown): Promise<Answer> {
     const deadline = performance.now() + RECOVERY_MS;
     while (performance.now() < deadline) {
       for (const member of this.#members.running()) {
-        const answer = await ask(member, "/v3/kv/range", body, REQUEST_MS);
+        const answer = await ask(member, path, body, REQUEST_MS);
         if (answer?.status === 200) return answer;
       }
       await pause(20);
     }
-    return this.#fail("a read is not answered though everything is whole");
+    return this.#fail(`${path} is not answered though everything is whole`);
   }
 
   /** Those that are members hold the same keys and values with the same revisions. */

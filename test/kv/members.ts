@@ -27,26 +27,27 @@ export class Members {
   readonly all = new Map<bigint, Process>();
   readonly links = new Links();
   readonly #home: string;
-  readonly #founders: readonly bigint[];
+  /** How the members of the beginning name one another, whoever of them is there by now. */
+  #founders = new Map<bigint, string>();
 
-  private constructor(home: string, founders: readonly bigint[]) {
+  private constructor(home: string) {
     this.#home = home;
-    this.#founders = founders;
   }
 
   static async of(founders: readonly bigint[]): Promise<Members> {
-    const members = new Members(await mkdtemp(join(tmpdir(), "stablelog-kv-")), founders);
+    const members = new Members(await mkdtemp(join(tmpdir(), "stablelog-kv-")));
     for (const id of founders) await members.add(id);
+    members.#founders = new Map([...members.all].map(([id, { peerPort }]) => [id, `${HOST}:${peerPort}`]));
     return members;
   }
 
   /** Gives a member a place; start() starts it. */
-  async add(id: bigint): Promise<Process> {
-    const [clientPort, peerPort] = [await freePort(), await freePort()];
+  async add(id: bigint, peerPort?: number): Promise<Process> {
+    const clientPort = await freePort();
     const member: Process = {
       id,
       clientPort,
-      peerPort,
+      peerPort: peerPort ?? (await freePort()),
       dir: join(this.#home, String(id)),
       child: undefined,
       paused: false,
@@ -61,13 +62,14 @@ export class Members {
     const member = this.#member(id);
     if (member.child !== undefined) return;
     const others = [...this.all.values()].filter((other) => other.id !== id);
-    const founder = this.#founders.includes(id);
-    const initial = (founder ? this.#founders.map((each) => this.#member(each)) : [...this.all.values()])
-      .map((each) => `${each.id}=${HOST}:${each.peerPort}`)
-      .join(",");
+    const founder = this.#founders.has(id);
+    const known = founder
+      ? this.#founders
+      : new Map([...this.all.values()].map((each) => [each.id, `${HOST}:${each.peerPort}`]));
+    const initial = [...known].map(([each, address]) => `${each}=${address}`).join(",");
     const args = ["--id", String(id), "--data", member.dir];
     args.push("--listen-client", `${HOST}:${member.clientPort}`, "--listen-peer", `${HOST}:${member.peerPort}`);
-    args.push("--initial-cluster", initial, "--tick", "20");
+    args.push("--initial-cluster", initial, "--tick-ms", "20");
     if (!founder) args.push("--join");
     for (const other of others) {
       args.push("--dial", `${other.id}=${HOST}:${await this.links.port(id, other.id, other.peerPort)}`);

@@ -19,6 +19,8 @@ export interface Flags {
   readonly peerUrl: string;
   /** By ID, host:port of each member; this one among them. */
   readonly cluster: ReadonlyMap<bigint, string>;
+  /** By ID, host:port where this member reaches another: behind a proxy, or an address translation. Else it is as they say. */
+  readonly dial: ReadonlyMap<bigint, string>;
   /** The group is there already and has been told of this member; else it begins with the members of `cluster`. */
   readonly join: boolean;
   readonly clusterId: bigint;
@@ -33,6 +35,7 @@ export const usage = `usage: main.js --id N --data DIR --initial-cluster 1=HOST:
   --listen-client HOST:PORT     where requests come in: 127.0.0.1:2379
   --listen-peer HOST:PORT       where the other members come in: what --initial-cluster says of N
   --advertise-client HOST:PORT  what to tell others of --listen-client
+  --dial M=HOST:PORT            where this member reaches member M, whatever M says; may be given again
   --join                        the group runs already, and member/add has given this member its N
   --cluster-token TEXT          a name for the group, the same on each member
   --tick-ms MS                  a tick of raft: 100
@@ -52,6 +55,7 @@ export function parseFlags(args: readonly string[]): Flags {
       "listen-peer": { type: "string" },
       "advertise-client": { type: "string" },
       "initial-cluster": { type: "string" },
+      dial: { type: "string", multiple: true, default: [] },
       join: { type: "boolean", default: false },
       "cluster-token": { type: "string", default: "stablelog-kv" },
       "tick-ms": { type: "string", default: "100" },
@@ -62,7 +66,8 @@ export function parseFlags(args: readonly string[]): Flags {
   });
   const id = idOf("--id", values.id);
   if (values.data === undefined || values.data === "") throw new Error("--data is missing: a directory");
-  const cluster = clusterOf(values["initial-cluster"]);
+  const cluster = clusterOf("--initial-cluster", values["initial-cluster"]);
+  if (cluster.size === 0) throw new Error("--initial-cluster is missing: 1=HOST:PORT,2=HOST:PORT,...");
   const own = cluster.get(id);
   if (own === undefined) throw new Error(`--initial-cluster does not name --id ${id}`);
   const listenClient = addressOf("--listen-client", values["listen-client"]);
@@ -77,6 +82,7 @@ export function parseFlags(args: readonly string[]): Flags {
     clientUrl: `http://${advertised}`,
     peerUrl: `http://${own}`,
     cluster,
+    dial: clusterOf("--dial", values.dial.join(",")),
     join: values.join,
     clusterId: createHash("sha1").update(values["cluster-token"]).digest().readBigUInt64BE(),
     tickMs: countOf("--tick-ms", values["tick-ms"]),
@@ -104,15 +110,14 @@ function addressOf(flag: string, text: string): Address {
   return { host, port: Number(port) };
 }
 
-function clusterOf(text = ""): Map<bigint, string> {
+function clusterOf(flag: string, text = ""): Map<bigint, string> {
   const cluster = new Map<bigint, string>();
   for (const part of text.split(",").filter((each) => each !== "")) {
     const at = part.indexOf("=");
-    const id = idOf("--initial-cluster", part.slice(0, Math.max(at, 0)));
-    addressOf("--initial-cluster", part.slice(at + 1));
-    if (cluster.has(id)) throw new Error(`--initial-cluster names ${id} twice`);
+    const id = idOf(flag, part.slice(0, Math.max(at, 0)));
+    addressOf(flag, part.slice(at + 1));
+    if (cluster.has(id)) throw new Error(`${flag} names ${id} twice`);
     cluster.set(id, part.slice(at + 1));
   }
-  if (cluster.size === 0) throw new Error("--initial-cluster is missing: 1=HOST:PORT,2=HOST:PORT,...");
   return cluster;
 }

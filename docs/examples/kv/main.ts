@@ -38,15 +38,20 @@ async function main(args: readonly string[]): Promise<void> {
 
 /** Runs until `stop` is aborted, this member is removed from the group, or its log or store fails. */
 async function run(flags: Flags, stop: AbortController): Promise<void> {
-  const { id, clusterId, cluster, clientUrl, peerUrl } = flags;
+  const { id, clusterId, cluster, dial, clientUrl, peerUrl } = flags;
   await using storage = await FileStorage.open(flags.data);
   // Only a log that holds nothing at all begins a group; one that joins gets its beginning from the leader.
   const isNew = storage.lastIndex() === 0 && storage.initialState().hardState.term === 0;
   if (isNew && !flags.join) await Node.bootstrap(storage, [...cluster.keys()]);
 
-  const peers = [...cluster].filter(([peer]) => peer !== id);
-  const transport = new TcpTransport({ id, clusterId, listen: flags.listenPeer, peers });
-  const store = new KvStore({ onMembers: followMembers(id, transport, () => stop.abort()) });
+  const peers = [...cluster].map(([peer, address]): [bigint, string] => [peer, dial.get(peer) ?? address]);
+  const transport = new TcpTransport({
+    id,
+    clusterId,
+    listen: flags.listenPeer,
+    peers: peers.filter(([peer]) => peer !== id),
+  });
+  const store = new KvStore({ onMembers: followMembers(id, dial, transport, () => stop.abort()) });
   const node = new Node({ id, storage, tickMs: flags.tickMs });
   const replica: Replica<Result> = await node.run({
     storage,
@@ -82,13 +87,14 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
 /** Keeps the transport at what the group says of its members, and says when this one is no longer among them. */
 function followMembers(
   self: bigint,
+  dial: ReadonlyMap<bigint, string>,
   transport: TcpTransport,
   onRemoved: () => void,
 ): (members: readonly Member[]) => void {
   let known = new Set<bigint>();
   return (members) => {
     for (const member of members) {
-      const address = peerAddressOf(member);
+      const address = dial.get(member.ID) ?? peerAddressOf(member);
       if (member.ID !== self && address !== undefined) transport.setPeer(member.ID, address);
     }
     const now = new Set(members.map(({ ID }) => ID));
