@@ -335,8 +335,8 @@ function asStatus(error: unknown): StatusError {
 
 /** host:port of a member, as a transport takes it; undefined while it is not known. */
 export function peerAddressOf(member: Member): string | undefined {
-  const [url] = member.peerURLs;
-  return url === undefined ? undefined : new URL(url).host;
+  // Not by URL, which leaves out a port that is the scheme's own.
+  return member.peerURLs[0]?.replace(/^https?:\/\//, "");
 }
 
 /** http or https, a host, a port, and nothing else. */
