@@ -294,6 +294,7 @@ export class Node {
       committed: () => raw.raft.log.committed,
       snapshotInHand: () => raw.raft.log.unstable.snapshot?.metadata.index ?? 0,
       leads: () => raw.raft.state === "StateLeader",
+      basicStatus: () => this.basicStatus(),
       stop: (cause) => this.#stop(cause),
     };
     const replica = new Replica(driven, options);

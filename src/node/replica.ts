@@ -8,6 +8,7 @@ import { assert } from "../base/assert.js";
 import { StableLogError } from "../base/errors.js";
 import { randomFill } from "../base/random.js";
 import type { Ready } from "../raft/ready.js";
+import type { BasicStatus } from "../raft/status.js";
 import type { WritableStorage } from "../raft/storage.js";
 import {
   asConfChangeV2,
@@ -48,6 +49,7 @@ export interface DrivenNode {
   /** The index of a snapshot that raft has taken in and that is not durable yet; 0 when there is none. */
   snapshotInHand(): number;
   leads(): boolean;
+  basicStatus(): BasicStatus;
   stop(cause: unknown): void;
 }
 
@@ -244,6 +246,11 @@ export class Replica<Result> {
   /** The configuration as of the last applied entry. */
   get confState(): ConfState {
     return this.#confState;
+  }
+
+  /** Of the node: who leads, in which term, what is committed. */
+  basicStatus(): BasicStatus {
+    return this.#node.basicStatus();
   }
 
   stats(): ReplicaStats {

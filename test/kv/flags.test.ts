@@ -11,6 +11,7 @@ describe("parseFlags()", () => {
     expect(parseFlags(least)).toEqual({
       id: 2n,
       data: "dir",
+      dial: new Map(),
       listenClient: { host: "127.0.0.1", port: 2379 },
       listenPeer: { host: "::1", port: 2382 },
       clientUrl: "http://127.0.0.1:2379",

@@ -33,7 +33,7 @@ async function refusalOf(answer: Promise<unknown>): Promise<[number, number, str
 /** A group that does with proposals, changes of configuration and reads what `what` does, until it lets one through. */
 function troubled(inner: GroupOfOne, what: (signal: AbortSignal) => Promise<void>): Group {
   return {
-    node: inner.node,
+    basicStatus: () => inner.basicStatus(),
     get applied() {
       return inner.applied;
     },
@@ -149,9 +149,9 @@ describe("a group that does not answer", () => {
 
   test("turns requests away when it lags behind what is committed", async () => {
     const status = (group: GroupOfOne, commit: number): Group => {
-      const basic = group.node.basicStatus();
-      const node = { basicStatus: () => ({ ...basic, hardState: { ...basic.hardState, commit } }) };
-      return { ...troubled(group, async () => {}), node };
+      const basic = group.basicStatus();
+      const basicStatus = () => ({ ...basic, hardState: { ...basic.hardState, commit } });
+      return { ...troubled(group, async () => {}), basicStatus };
     };
     const lagging = await freshGateway({}, (group) => status(group, group.applied + 5_001));
     expect(await refusalOf(call(lagging.gateway, "kv/put", put))).toEqual([429, 8, "etcdserver: too many requests"]);
@@ -175,9 +175,9 @@ describe("maintenance/status", () => {
       dbSizeInUse: "66",
     });
     const leaderless = await freshGateway({}, (inner) => {
-      const basic = inner.node.basicStatus();
+      const basic = inner.basicStatus();
       const softState = { lead: 0n, raftState: "StateFollower" as const };
-      return { ...troubled(inner, drop), node: { basicStatus: () => ({ ...basic, softState }) } };
+      return { ...troubled(inner, drop), basicStatus: () => ({ ...basic, softState }) };
     });
     const status = await call(leaderless.gateway, "maintenance/status", {});
     expect(status).toMatchObject({ errors: ["etcdserver: no leader"] });

@@ -27,15 +27,15 @@ export class GroupOfOne implements Group {
     return this.#index;
   }
 
-  readonly node = {
-    basicStatus: (): BasicStatus => ({
+  basicStatus(): BasicStatus {
+    return {
       id: SELF,
       hardState: { term: 2, vote: SELF, commit: this.#index },
       softState: { lead: SELF, raftState: "StateLeader" },
       applied: this.#index,
       leadTransferee: 0n,
-    }),
-  };
+    };
+  }
 
   async propose(data: Uint8Array): Promise<Result> {
     const [result] = this.store.apply([{ index: ++this.#index, term: 2, data }]);

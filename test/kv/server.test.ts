@@ -93,7 +93,7 @@ describe("serve()", () => {
       release = resolve;
     });
     const { server, url } = await start((group) => ({
-      node: group.node,
+      basicStatus: () => group.basicStatus(),
       applied: group.applied,
       proposeConfChange: (change) => group.proposeConfChange(change),
       read: () => group.read(),
@@ -128,7 +128,7 @@ describe("serve()", () => {
       release = resolve;
     });
     const { server, url } = await start((group) => ({
-      node: group.node,
+      basicStatus: () => group.basicStatus(),
       applied: group.applied,
       propose: (data) => group.propose(data),
       proposeConfChange: (change) => group.proposeConfChange(change),

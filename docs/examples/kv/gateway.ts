@@ -56,7 +56,7 @@ export interface Group {
   proposeConfChange(change: ConfChange, options: { signal: AbortSignal }): Promise<unknown>;
   read(options: { signal: AbortSignal }): Promise<number>;
   readonly applied: number;
-  readonly node: { basicStatus(): BasicStatus };
+  basicStatus(): BasicStatus;
 }
 
 export interface GatewayOptions {
@@ -225,7 +225,7 @@ export class Gateway {
   // ---- maintenance
 
   #status(): StatusResponse {
-    const { hardState, softState } = this.#group.node.basicStatus();
+    const { hardState, softState } = this.#group.basicStatus();
     const self = this.#store.members.find(({ ID }) => ID === this.#memberId);
     return {
       header: this.#header(this.#store.revision),
@@ -253,7 +253,7 @@ export class Gateway {
     kind: K,
     request: Replicated[K]["request"],
   ): Promise<Replicated[K]["response"]> {
-    const backlog = this.#group.node.basicStatus().hardState.commit - this.#group.applied;
+    const backlog = this.#group.basicStatus().hardState.commit - this.#group.applied;
     if (backlog > MAX_BACKLOG) throw statusError("tooManyRequests");
     const data = encodeRequest(kind, request);
     if (data.length > this.#maxRequestBytes) throw statusError("requestTooLarge");
@@ -301,7 +301,7 @@ export class Gateway {
   }
 
   #header(revision: number): ResponseHeader {
-    const raftTerm = BigInt(this.#group.node.basicStatus().hardState.term);
+    const raftTerm = BigInt(this.#group.basicStatus().hardState.term);
     return { ...headerAt(revision), clusterId: this.#clusterId, memberId: this.#memberId, raftTerm };
   }
 }

@@ -5,11 +5,10 @@
 // requests.ts, store.ts, mvcc.ts, key-index.ts.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { FileStorage } from "stablelog";
+import { FileStorage, Node, type Replica, TcpTransport } from "stablelog";
 import { type Flags, parseFlags, usage } from "./flags.js";
 import { Gateway, peerAddressOf } from "./gateway.js";
 import type { Member } from "./messages.js";
-import { Node, type Replica, TcpTransport } from "./node-room.js";
 import type { Result } from "./requests.js";
 import { type HttpServer, serve } from "./server.js";
 import { KvStore } from "./store.js";
@@ -39,7 +38,8 @@ async function main(args: readonly string[]): Promise<void> {
 /** Runs until `stop` is aborted, this member is removed from the group, or its log or store fails. */
 async function run(flags: Flags, stop: AbortController): Promise<void> {
   const { id, clusterId, cluster, dial, clientUrl, peerUrl } = flags;
-  await using storage = await FileStorage.open(flags.data);
+  // Snapshots are read and sent as streams: none is to be loaded whole.
+  await using storage = await FileStorage.open(flags.data, { snapshotBytes: 0 });
   // Only a log that holds nothing at all begins a group; one that joins gets its beginning from the leader.
   const isNew = storage.lastIndex() === 0 && storage.initialState().hardState.term === 0;
   if (isNew && !flags.join) await Node.bootstrap(storage, [...cluster.keys()]);
