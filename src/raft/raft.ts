@@ -66,15 +66,15 @@ export interface RaftConfig {
   readonly applied?: number | undefined;
   /** Storage writes are asked for by messages to local threads, and many may be under way. */
   readonly asyncStorageWrites?: boolean | undefined;
-  /** Bytes of entries in one MsgApp, at least one entry. */
+  /** Bytes of entries in one MsgApp, at least one entry; 0 for one each. */
   readonly maxSizePerMsg: number;
-  /** Bytes of committed entries that are handed out and not yet applied; maxSizePerMsg if not given. */
+  /** Bytes of committed entries that are handed out and not yet applied, at least one entry; maxSizePerMsg if not given or 0. */
   readonly maxCommittedSizePerReady?: number | undefined;
-  /** Payload bytes that a leader takes without seeing them committed; no limit if not given. */
+  /** Payload bytes that a leader takes without seeing them committed; no limit if not given or 0. */
   readonly maxUncommittedEntriesSize?: number | undefined;
   /** MsgApp that a follower may have to acknowledge. */
   readonly maxInflightMsgs: number;
-  /** And their payload bytes; no limit if not given. */
+  /** And their payload bytes; no limit if not given or 0. */
   readonly maxInflightBytes?: number | undefined;
   /** A leader that has not heard of a quorum for an election timeout steps down, and followers of a live one do not vote. */
   readonly checkQuorum?: boolean | undefined;
@@ -99,7 +99,8 @@ export function checkRaftConfig(config: RaftConfig): void {
 }
 
 function faultOf(config: RaftConfig): string | undefined {
-  const { id, electionTick, heartbeatTick, maxSizePerMsg, maxInflightMsgs, maxInflightBytes } = config;
+  const { id, electionTick, heartbeatTick, maxSizePerMsg, maxInflightMsgs } = config;
+  const { maxCommittedSizePerReady = 0, maxUncommittedEntriesSize = 0, maxInflightBytes = 0 } = config;
   if (typeof id !== "bigint" || id <= NONE || id > LOCAL_APPEND_THREAD) return "id must be a bigint from 1 to 2^64 - 3";
   if (isLocalThread(id)) return "id is one of the local threads'";
   if (!Number.isSafeInteger(heartbeatTick) || heartbeatTick <= 0) return "heartbeatTick must be greater than 0";
@@ -108,8 +109,13 @@ function faultOf(config: RaftConfig): string | undefined {
   }
   if (typeof config.storage !== "object" || config.storage === null) return "storage must be given";
   if (!(maxSizePerMsg >= 0)) return "maxSizePerMsg must be a number of bytes";
+  if (!(maxCommittedSizePerReady >= 0)) return "maxCommittedSizePerReady must be a number of bytes";
+  if (!(maxUncommittedEntriesSize >= 0)) return "maxUncommittedEntriesSize must be a number of bytes";
   if (!(maxInflightMsgs > 0)) return "maxInflightMsgs must be greater than 0";
-  if (maxInflightBytes !== undefined && maxInflightBytes > 0 && maxInflightBytes < maxSizePerMsg) {
+  if (!Number.isInteger(maxInflightMsgs) && maxInflightMsgs !== NO_LIMIT)
+    return "maxInflightMsgs must be a whole number";
+  if (!(maxInflightBytes >= 0)) return "maxInflightBytes must be a number of bytes";
+  if (maxInflightBytes > 0 && maxInflightBytes < maxSizePerMsg) {
     return "maxInflightBytes must be at least maxSizePerMsg";
   }
   if (config.readOnlyOption === "LeaseBased" && config.checkQuorum !== true) {
@@ -172,7 +178,9 @@ export class Raft {
     this.#electionTimeout = config.electionTick;
     this.#heartbeatTimeout = config.heartbeatTick;
     this.#readOnly = new ReadOnly(config.readOnlyOption ?? "Safe");
-    this.log = new RaftLog(config.storage, logger, config.maxCommittedSizePerReady || config.maxSizePerMsg);
+    // Where a message takes one entry, whatever its size, so does applying: of no bytes at all nothing could be handed out.
+    const maxApplyingSize = config.maxCommittedSizePerReady || config.maxSizePerMsg || 1;
+    this.log = new RaftLog(config.storage, logger, maxApplyingSize);
     this.tracker = new ProgressTracker(config.maxInflightMsgs, config.maxInflightBytes ?? 0);
     const { hardState, confState } = config.storage.initialState();
     this.#switchTo(restore(confState, this.tracker, this.log.lastIndex()));
@@ -791,8 +799,7 @@ export class Raft {
     switch (type) {
       case MessageType.MsgProp:
         if (this.lead === NONE || this.#config.disableProposalForwarding === true) throw dropped();
-        message.to = this.lead;
-        this.#forward(message);
+        this.#handOn(message);
         return;
       case MessageType.MsgApp:
         this.#heard(from);
@@ -808,9 +815,7 @@ export class Raft {
         return;
       case MessageType.MsgTransferLeader:
       case MessageType.MsgReadIndex:
-        if (this.lead === NONE) return;
-        message.to = this.lead;
-        this.#forward(message);
+        if (this.lead !== NONE) this.#handOn(message);
         return;
       case MessageType.MsgForgetLeader:
         if (this.#readOnly.option === "LeaseBased") {
@@ -828,6 +833,11 @@ export class Raft {
         this.readStates.push({ index: message.index, requestContext: contextOf(message) });
         return;
     }
+  }
+
+  /** To the leader. Where another has handed it on before, its term is no word of ours. */
+  #handOn(message: Message): void {
+    this.#forward({ ...message, to: this.lead, term: 0 });
   }
 
   #heard(from: bigint): void {

@@ -15,6 +15,7 @@ import {
   LOCAL_APPLY_THREAD,
   type Message,
   MessageType,
+  messageTypeName,
   newMessage,
 } from "../raftpb/message.js";
 import { type ConfState, type Entry, EntryType, type HardState, isEmptyHardState } from "../raftpb/types.js";
@@ -73,16 +74,24 @@ export class RawNode {
 
   /**
    * Takes in a message of another node or of a local thread.
-   * @throws ERR_STEP_LOCAL_MSG, ERR_STEP_PEER_NOT_FOUND, ERR_PROPOSAL_DROPPED
+   * @throws ERR_STEP_LOCAL_MSG, ERR_STEP_PEER_NOT_FOUND, ERR_PROPOSAL_DROPPED; ERR_INVALID_ARGUMENT for a proposal or a
+   * read request of nothing, and for a message of no term that must be of one: it could take this node's back.
    */
   step(message: Message): void {
-    const { type, from } = message;
+    const { type, from, term } = message;
     if (!isLocalThread(from)) {
       if (isLocalMessage(type)) {
         throw new StableLogError("ERR_STEP_LOCAL_MSG", "raft: cannot step raft local message");
       }
       if (isResponseMessage(type) && !this.raft.tracker.progress.has(from)) {
         throw new StableLogError("ERR_STEP_PEER_NOT_FOUND", "raft: cannot step as peer not found");
+      }
+      if (term === 0 && !isRequest(type)) {
+        throw new StableLogError("ERR_INVALID_ARGUMENT", `raft: cannot step ${messageTypeName(type)} without a term`);
+      }
+      const asks = type === MessageType.MsgProp || type === MessageType.MsgReadIndex;
+      if (asks && message.entries.length === 0) {
+        throw new StableLogError("ERR_INVALID_ARGUMENT", `raft: cannot step ${messageTypeName(type)} without an entry`);
       }
     }
     this.raft.step(message);
@@ -271,6 +280,16 @@ export class RawNode {
   #applyResponse(entries: Entry[]): Message {
     return newMessage(MessageType.MsgStorageApplyResp, { to: this.raft.id, from: LOCAL_APPLY_THREAD, entries });
   }
+}
+
+/** What is handed on to a leader, whichever term that leads, or asked of a node by its owner. */
+function isRequest(type: MessageType): boolean {
+  return (
+    type === MessageType.MsgProp ||
+    type === MessageType.MsgReadIndex ||
+    type === MessageType.MsgTransferLeader ||
+    type === MessageType.MsgForgetLeader
+  );
 }
 
 function sameHardState(a: HardState, b: HardState): boolean {
