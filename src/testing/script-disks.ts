@@ -92,9 +92,10 @@ export async function runScriptOnDisks(text: string, options: DiskScriptOptions 
   }
 }
 
-// Segments of the smallest size: scripts write little, and longer ones shall begin several.
+// Segments of the smallest size: scripts write little, and longer ones shall begin several. A torn sector may look like a bit
+// that flipped in what was acknowledged; here it is known what was, so dropping such a tail is held to that like any opening.
 function openFileStorage(disk: SimDisk): Promise<WritableStorage> {
-  return FileStorage.open("/log", { disk, segmentBytes: 4096 });
+  return FileStorage.open("/log", { disk, segmentBytes: 4096, onAmbiguousTail: "drop" });
 }
 
 /** A storage on a disk of its own, with account of what a crash may leave of it. */

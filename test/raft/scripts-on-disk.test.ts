@@ -36,7 +36,8 @@ for (const [whose, folder] of [
 describe("runScriptOnDisks()", () => {
   const script = readFileSync(join(own, "interaction", "propose_and_replicate.txt"), "utf8");
 
-  const opened = (disk: SimDisk): Promise<FileStorage> => FileStorage.open("/log", { disk, segmentBytes: 4096 });
+  const opened = (disk: SimDisk): Promise<FileStorage> =>
+    FileStorage.open("/log", { disk, segmentBytes: 4096, onAmbiguousTail: "drop" });
 
   /** The storage with some of its methods replaced. */
   function spoiled(storage: FileStorage, methods: Partial<WritableStorage>): WritableStorage {
