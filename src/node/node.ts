@@ -44,6 +44,7 @@ const verdicts: ReadonlySet<ErrorCode> = new Set([
   "ERR_PROPOSAL_DROPPED",
   "ERR_STEP_LOCAL_MSG",
   "ERR_STEP_PEER_NOT_FOUND",
+  "ERR_INVALID_ARGUMENT",
 ]);
 
 export class Node {
@@ -152,7 +153,8 @@ export class Node {
 
   /**
    * Takes in a message of another node.
-   * @throws ERR_STEP_LOCAL_MSG, ERR_STEP_PEER_NOT_FOUND, ERR_PROPOSAL_DROPPED, ERR_CLOSED after stop().
+   * @throws ERR_STEP_LOCAL_MSG, ERR_STEP_PEER_NOT_FOUND, ERR_PROPOSAL_DROPPED, ERR_INVALID_ARGUMENT for a message that lacks
+   * what its kind must have, ERR_CLOSED after stop().
    */
   step(message: Message): void {
     this.#assertRunning();

@@ -140,6 +140,9 @@ describe("verdicts", () => {
     expect(() => node.step(newMessage(MessageType.MsgAppResp, { from: 9n, to: 1n, term: 1 }))).toThrow(
       coded("ERR_STEP_PEER_NOT_FOUND") as never,
     );
+    expect(() => node.step(newMessage(MessageType.MsgApp, { from: 2n, to: 1n }))).toThrow(
+      coded("ERR_INVALID_ARGUMENT") as never,
+    );
     node.campaign();
     expect(node.status().softState.raftState).not.toBe("StateFollower");
     await node.stop();
