@@ -22,9 +22,12 @@ import { type DrivenNode, Replica, type RunOptions } from "./replica.js";
 
 type Defaulted = "random" | "electionTick" | "heartbeatTick" | "maxSizePerMsg" | "maxInflightMsgs";
 
-/** RaftConfig, where what most want is the default. */
+/**
+ * RaftConfig, where what most want is the default: pre-vote and check-quorum on, an election timeout of 10 ticks, a heartbeat
+ * each tick, 1 MiB of entries a message, 256 messages in flight to a follower, 256 MiB of proposals that are not committed.
+ */
 export interface NodeConfig extends Omit<RaftConfig, Defaulted>, Partial<Pick<RaftConfig, Defaulted>> {
-  /** Milliseconds of a tick, 100 by default; 0 where the owner calls tick(). An election timeout is 10 ticks by default. */
+  /** Milliseconds of a tick, 100 by default; 0 where the owner calls tick(). */
   readonly tickMs?: number | undefined;
   /** A longer proposal is ERR_TOO_LARGE; 1.5 MiB by default, as etcd's. */
   readonly maxProposalBytes?: number | undefined;

@@ -8,6 +8,7 @@ import type { ConfState, SnapshotMetadata } from "../raftpb/types.js";
 export interface Command {
   readonly index: number;
   readonly term: number;
+  /** A view of memory that holds more: copy what you keep for long. */
   readonly data: Uint8Array;
 }
 
