@@ -1,10 +1,9 @@
 // The mark: what a FileStorage restates in its log besides entries and HardState, namely the ConfState and the snapshots it
-// keeps. MessagePack by msgpackr, arrays only, by a closed schema: the shape is checked before msgpackr sees a byte, so
-// neither depth nor counts nor strange types of forged metadata reach it. HardState has 24 fixed bytes of its own.
+// keeps. MessagePack (base/msgpack.ts), arrays only, by a closed schema. HardState has 24 fixed bytes of its own.
 
-import { Packr } from "msgpackr";
 import { getU64, isCount, MAX_INDEX, putU64 } from "../base/bytes.js";
 import { StableLogError } from "../base/errors.js";
+import { pack, unpack } from "../base/msgpack.js";
 import { type ConfState, emptyConfState, type HardState, type SnapshotMetadata } from "../raftpb/types.js";
 
 /** What the mark says. */
@@ -16,10 +15,7 @@ export interface StorageMark {
 }
 
 const MARK_VERSION = 1;
-const MAX_DEPTH = 5;
 const MAX_NODE_ID = 0xffffffffffffffffn;
-
-const packr = new Packr({ useRecords: false, int64AsType: "bigint" });
 
 /** The mark of a storage that has neither. */
 export function emptyMark(): StorageMark {
@@ -33,12 +29,12 @@ function packConfState(state: ConfState): unknown[] {
 /** The bytes of a mark. */
 export function encodeMark(mark: StorageMark): Uint8Array {
   const snapshots = mark.snapshots.map(({ index, term, confState }) => [index, term, packConfState(confState)]);
-  return packr.pack([MARK_VERSION, packConfState(mark.confState), snapshots]);
+  return pack([MARK_VERSION, packConfState(mark.confState), snapshots]);
 }
 
 /** The bytes of a snapshot's metadata, for the head of its file. */
 export function encodeMetadata({ index, term, confState }: SnapshotMetadata): Uint8Array {
-  return packr.pack([index, term, packConfState(confState)]);
+  return pack([index, term, packConfState(confState)]);
 }
 
 /**
@@ -97,47 +93,8 @@ function nodeIds(value: unknown): bigint[] {
   });
 }
 
-function malformed(cause?: unknown): StableLogError {
-  return new StableLogError("ERR_CORRUPT", "read storage mark: not of the form that was written", { cause });
-}
-
-function unpack(bytes: Uint8Array): unknown {
-  if (scan(bytes, 0, 0) !== bytes.length) throw malformed();
-  try {
-    return packr.unpack(bytes);
-  } catch (cause) {
-    throw malformed(cause);
-  }
-}
-
-/**
- * The offset after the MessagePack value at `at`, -1 when it is none of the few kinds that marks are made of: arrays that
- * can fit into the bytes left, unsigned integers, int64, float64, booleans.
- */
-function scan(bytes: Uint8Array, at: number, depth: number): number {
-  const type = bytes[at];
-  if (type === undefined || depth > MAX_DEPTH) return -1;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let next: number;
-  let count = 0;
-  if (type < 0x80 || type === 0xc2 || type === 0xc3) next = at + 1;
-  else if (type === 0xcc) next = at + 2;
-  else if (type === 0xcd) next = at + 3;
-  else if (type === 0xce) next = at + 5;
-  else if (type === 0xcb || type === 0xcf || type === 0xd3) next = at + 9;
-  else if (type >= 0x90 && type < 0xa0) {
-    next = at + 1;
-    count = type - 0x90;
-  } else if (type === 0xdc && at + 3 <= bytes.length) {
-    next = at + 3;
-    count = view.getUint16(at + 1);
-  } else if (type === 0xdd && at + 5 <= bytes.length) {
-    next = at + 5;
-    count = view.getUint32(at + 1);
-  } else return -1;
-  if (count > bytes.length - next) return -1;
-  for (; count > 0 && next >= 0; count--) next = scan(bytes, next, depth + 1);
-  return next > bytes.length ? -1 : next;
+function malformed(): StableLogError {
+  return new StableLogError("ERR_CORRUPT", "read storage mark: not of the form that was written");
 }
 
 /** Writes a HardState as term u64, vote u64, commit u64. */
