@@ -14,6 +14,14 @@ export type { SaveBatch, Storage, WritableStorage } from "./raft/storage.js";
 export { FileStorage, type FileStorageOptions, type StorageStats } from "./storage/file-storage.js";
 export type { EngineChoice, SyncOption } from "./wal/log.js";
 export { MemoryStorage } from "./storage/memory-storage.js";
+export type { AppliedConfChange, Command, StateMachine } from "./node/state-machine.js";
+export type { Transport, TransportReceiver } from "./node/transport.js";
+export {
+  type TcpPeerStats,
+  TcpTransport,
+  type TcpTransportOptions,
+  type TcpTransportStats,
+} from "./node/tcp-transport.js";
 export type { RecoveryReport } from "./wal/recovery.js";
 export type { Damage, VerifyReport } from "./wal/verify.js";
 export { type ErrorCode, errorCodes, StableLogError } from "./base/errors.js";

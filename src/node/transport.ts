@@ -18,7 +18,8 @@ export interface Transport {
   send(messages: readonly Message[]): void;
   /**
    * Sends a MsgSnap whose data comes as a stream, beside other messages; `message.snapshot` has the metadata, its data is
-   * left out. Reports the outcome to the receiver. The stream is let go of in any case.
+   * left out. Reports the outcome to the receiver: arrived means that the other side's receiveSnapshot() has resolved. While one
+   * is on its way to a node, another to it may fail at once. The stream is let go of in any case.
    */
   sendSnapshot(message: Message, data: AsyncIterable<Uint8Array>): void;
   /** Ends every connection. Nothing is delivered once it has resolved. Closing twice is fine. */
