@@ -31,7 +31,7 @@ const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as
 
 /** The doors and the names that outside code may count on finding there. */
 const doors: Record<string, readonly string[]> = {
-  stablelog: ["EntryType", "FileStorage", "MemoryStorage", "StableLogError", "entrySize"],
+  stablelog: ["EntryType", "FileStorage", "MemoryStorage", "StableLogError", "TcpTransport", "entrySize"],
   "stablelog/wal": ["Wal"],
   "stablelog/raft": [],
   "stablelog/etcd": ["readBatches", "readMember"],

@@ -27,6 +27,8 @@ export const MAX_PIECE_BYTES = 1024 * 1024;
 export const MAX_SNAPSHOT_FRAME_BYTES = MAX_PIECE_BYTES + 1024;
 /** A receiver that has so many bytes waiting for its reader reads no more. */
 const MAX_WAITING_BYTES = 256 * 1024;
+/** What a piece that waits takes beside its bytes, so that a crowd of tiny ones is bounded as well. */
+const PIECE_BYTES = 256;
 const NOTHING = new Uint8Array(0);
 
 /** A MsgSnap as it travels: its data left out. */
@@ -268,7 +270,7 @@ class SnapshotStream implements AsyncIterableIterator<Uint8Array, undefined> {
       return;
     }
     this.#pieces.push(piece);
-    this.#waiting += piece.length;
+    this.#waiting += piece.length + PIECE_BYTES;
     if (this.#waiting >= MAX_WAITING_BYTES) this.#connection.pause();
   }
 
@@ -302,7 +304,7 @@ class SnapshotStream implements AsyncIterableIterator<Uint8Array, undefined> {
   next(): Promise<IteratorResult<Uint8Array, undefined>> {
     const piece = this.#pieces.shift();
     if (piece !== undefined) {
-      this.#waiting -= piece.length;
+      this.#waiting -= piece.length + PIECE_BYTES;
       if (this.#pieces.length === 0 && this.#state === "open") this.#connection.resume();
       return Promise.resolve({ done: false, value: piece });
     }

@@ -71,7 +71,7 @@ export interface TcpPeerStats {
   /** Of the connection that we dial: up, under way, or dialled again after a pause. */
   readonly state: "connected" | "connecting" | "waiting";
   /** True while the peer's own connection to us is up. */
-  readonly listening: boolean;
+  readonly heard: boolean;
   /** Why the last connection, or attempt, came to its end: an errno name, "refused: cluster", ...; undefined while it is up. */
   readonly failure: string | undefined;
   /** Attempts that failed since a connection was up. */
@@ -300,7 +300,7 @@ export class TcpTransport implements Transport {
         id: peer.id,
         address: peer.address,
         state: peer.ready ? "connected" : peer.connection === undefined ? "waiting" : "connecting",
-        listening: peer.incoming !== undefined,
+        heard: peer.incoming !== undefined,
         failure: peer.failure,
         failedAttempts: peer.ready ? 0 : peer.failedAttempts,
         queuedBytes: queuedBytes(peer),
