@@ -52,7 +52,10 @@ const RECOVERY_MS = 60_000;
 const FOUNDERS = [1n, 2n, 3n];
 
 export async function fire({ seed, seconds, clients = 6, say = () => {} }: FireOptions): Promise<FireReport> {
-  const members = await Members.of(FOUNDERS);
+  // Snapshots come often enough to be needed; every second seed writes asynchronously.
+  const flags = ["--tick-ms", "20", "--snapshot-entries", "100", "--keep-entries", "20"];
+  if (seed % 2 === 1) flags.push("--async-writes");
+  const members = await Members.of(FOUNDERS, flags);
   const run = new Fire(seed, members, say);
   try {
     return await run.run(seconds, clients);

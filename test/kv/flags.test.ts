@@ -24,6 +24,7 @@ describe("parseFlags()", () => {
       join: false,
       clusterId: parseFlags([...least, "--cluster-token", "stablelog-kv"]).clusterId,
       tickMs: 100,
+      asyncWrites: false,
       requestTimeoutMs: 7_000,
       snapshotEntries: 10_000,
       keepEntries: 5_000,
@@ -32,12 +33,18 @@ describe("parseFlags()", () => {
 
   test("takes what is said", () => {
     const more = ["--listen-client", "0.0.0.0:1", "--listen-peer", "0.0.0.0:2", "--advertise-client", "me:3", "--join"];
+    const ways = ["--dial", "2=proxy:4", "--dial", "3=[::1]:5", "--async-writes"];
     const counts = ["--tick-ms", "5", "--request-timeout-ms", "6", "--snapshot-entries", "7", "--keep-entries", "8"];
-    expect(parseFlags([...least, ...more, ...counts])).toMatchObject({
+    expect(parseFlags([...least, ...more, ...ways, ...counts])).toMatchObject({
       listenClient: { host: "0.0.0.0", port: 1 },
       listenPeer: { host: "0.0.0.0", port: 2 },
       clientUrl: "http://me:3",
       join: true,
+      dial: new Map([
+        [2n, "proxy:4"],
+        [3n, "[::1]:5"],
+      ]),
+      asyncWrites: true,
       tickMs: 5,
       requestTimeoutMs: 6,
       snapshotEntries: 7,

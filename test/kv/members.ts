@@ -30,12 +30,16 @@ export class Members {
   /** How the members of the beginning name one another, whoever of them is there by now. */
   #founders = new Map<bigint, string>();
 
-  private constructor(home: string) {
+  /** Flags that every member gets. */
+  readonly #flags: readonly string[];
+
+  private constructor(home: string, flags: readonly string[]) {
     this.#home = home;
+    this.#flags = flags;
   }
 
-  static async of(founders: readonly bigint[]): Promise<Members> {
-    const members = new Members(await mkdtemp(join(tmpdir(), "stablelog-kv-")));
+  static async of(founders: readonly bigint[], flags: readonly string[] = []): Promise<Members> {
+    const members = new Members(await mkdtemp(join(tmpdir(), "stablelog-kv-")), flags);
     for (const id of founders) await members.add(id);
     members.#founders = new Map([...members.all].map(([id, { peerPort }]) => [id, `${HOST}:${peerPort}`]));
     return members;
@@ -69,7 +73,7 @@ export class Members {
     const initial = [...known].map(([each, address]) => `${each}=${address}`).join(",");
     const args = ["--id", String(id), "--data", member.dir];
     args.push("--listen-client", `${HOST}:${member.clientPort}`, "--listen-peer", `${HOST}:${member.peerPort}`);
-    args.push("--initial-cluster", initial, "--tick-ms", "20");
+    args.push("--initial-cluster", initial, ...this.#flags);
     if (!founder) args.push("--join");
     for (const other of others) {
       args.push("--dial", `${other.id}=${HOST}:${await this.links.port(id, other.id, other.peerPort)}`);

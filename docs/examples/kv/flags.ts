@@ -25,6 +25,8 @@ export interface Flags {
   readonly join: boolean;
   readonly clusterId: bigint;
   readonly tickMs: number;
+  /** Whether the next Ready is prepared while the last one is written. */
+  readonly asyncWrites: boolean;
   readonly requestTimeoutMs: number;
   readonly snapshotEntries: number;
   readonly keepEntries: number;
@@ -39,6 +41,7 @@ export const usage = `usage: main.js --id N --data DIR --initial-cluster 1=HOST:
   --join                        the group runs already, and member/add has given this member its N
   --cluster-token TEXT          a name for the group, the same on each member
   --tick-ms MS                  a tick of raft: 100
+  --async-writes                raft prepares its next step while the last one is written
   --request-timeout-ms MS       7000
   --snapshot-entries N          a snapshot after so many entries: 10000
   --keep-entries N              kept behind it for members that lag: 5000
@@ -59,6 +62,7 @@ export function parseFlags(args: readonly string[]): Flags {
       join: { type: "boolean", default: false },
       "cluster-token": { type: "string", default: "stablelog-kv" },
       "tick-ms": { type: "string", default: "100" },
+      "async-writes": { type: "boolean", default: false },
       "request-timeout-ms": { type: "string", default: "7000" },
       "snapshot-entries": { type: "string", default: "10000" },
       "keep-entries": { type: "string", default: "5000" },
@@ -86,6 +90,7 @@ export function parseFlags(args: readonly string[]): Flags {
     join: values.join,
     clusterId: createHash("sha1").update(values["cluster-token"]).digest().readBigUInt64BE(),
     tickMs: countOf("--tick-ms", values["tick-ms"]),
+    asyncWrites: values["async-writes"],
     requestTimeoutMs: countOf("--request-timeout-ms", values["request-timeout-ms"]),
     snapshotEntries: countOf("--snapshot-entries", values["snapshot-entries"]),
     keepEntries: countOf("--keep-entries", values["keep-entries"]),

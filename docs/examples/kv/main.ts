@@ -52,7 +52,7 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
     peers: peers.filter(([peer]) => peer !== id),
   });
   const store = new KvStore({ onMembers: followMembers(id, dial, transport, () => stop.abort()) });
-  const node = new Node({ id, storage, tickMs: flags.tickMs });
+  const node = new Node({ id, storage, tickMs: flags.tickMs, asyncStorageWrites: flags.asyncWrites });
   const replica: Replica<Result> = await node.run({
     storage,
     transport,
