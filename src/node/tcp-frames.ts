@@ -240,10 +240,14 @@ function corrupt(what: string): StableLogError {
 const MAGIC = 0x53744c67;
 const VERSION = 1;
 /** No hello or answer is larger. */
-export const MAX_HELLO_BYTES = 128;
+export const MAX_HELLO_BYTES = 512;
+const MAX_ADDRESS_BYTES = 300;
 const MIN_IDLE_MS = 100;
 const MAX_IDLE_MS = 0x7fffffff;
 const MAX_U64 = 0xffffffffffffffffn;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 /** What a connection is for. */
 export type Purpose = "messages" | "snapshot";
@@ -265,6 +269,8 @@ export interface Hello {
   readonly purpose: Purpose;
   /** How long it bears silence, in ms. */
   readonly idleMs: number;
+  /** Where it may be called back; "" when it does not say. */
+  readonly address: string;
 }
 
 /** True for how long a node may bear silence, in ms. */
@@ -277,21 +283,27 @@ export function isU64(value: unknown): value is bigint {
   return typeof value === "bigint" && value >= 0n && value <= MAX_U64;
 }
 
-export function helloFrame({ clusterId, from, to, purpose, idleMs }: Hello): Uint8Array {
-  return frameOf([MAGIC, VERSION, clusterId, from, to, purposes.indexOf(purpose), idleMs]);
+export function helloFrame({ clusterId, from, to, purpose, idleMs, address }: Hello): Uint8Array {
+  return frameOf([MAGIC, VERSION, clusterId, from, to, purposes.indexOf(purpose), idleMs, encoder.encode(address)]);
+}
+
+/** True for what fits into a hello. */
+export function isAddressShort(address: string): boolean {
+  return encoder.encode(address).length <= MAX_ADDRESS_BYTES;
 }
 
 /** Reads a hello; "version" for that of another version of the protocol, whatever else it says; undefined for anything else. */
 export function readHello(payload: Uint8Array): Hello | "version" | undefined {
   const value = unpack(payload);
   if (!Array.isArray(value) || value[0] !== MAGIC) return undefined;
-  const [, version, clusterId, from, to, purposeAt, idleMs] = value as unknown[];
+  const [, version, clusterId, from, to, purposeAt, idleMs, address] = value as unknown[];
   if (!isCount(version)) return undefined;
   if (version !== VERSION) return "version";
   const purpose = typeof purposeAt === "number" ? purposes[purposeAt] : undefined;
-  if (value.length !== 7 || purpose === undefined || !isIdleMs(idleMs)) return undefined;
+  if (value.length !== 8 || purpose === undefined || !isIdleMs(idleMs)) return undefined;
   if (!isU64(clusterId) || !isU64(from) || !isU64(to)) return undefined;
-  return { clusterId, from, to, purpose, idleMs };
+  if (!(address instanceof Uint8Array) || address.length > MAX_ADDRESS_BYTES) return undefined;
+  return { clusterId, from, to, purpose, idleMs, address: decoder.decode(address) };
 }
 
 /** How an acceptor answers: with how long it bears silence, or why not. */

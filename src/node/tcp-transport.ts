@@ -21,6 +21,7 @@ import {
   FRAME_HEAD_BYTES,
   FrameQueue,
   type Hello,
+  isAddressShort,
   isIdleMs,
   isU64,
   type Refusal,
@@ -33,6 +34,8 @@ import type { Transport, TransportReceiver } from "./transport.js";
 const MIB = 1024 * 1024;
 /** Written at once at most; what follows waits for `drain`. */
 const WRITE_BYTES = MIB;
+/** Peers that nobody has named; more are refused. */
+const MAX_UNNAMED = 64;
 /** Connections that have not said who they are; more are cut off. */
 const MAX_STRANGERS = 64;
 
@@ -45,6 +48,14 @@ export interface TcpTransportOptions {
   readonly listen: { readonly host?: string | undefined; readonly port: number };
   /** The other members, as "host:port" or "[v6]:port". An entry for this node is passed over. */
   readonly peers?: Iterable<readonly [bigint, string]> | undefined;
+  /** Where others reach this node; where it listens if not given, and nothing where that is no address (0.0.0.0, ::). */
+  readonly advertise?: string | undefined;
+  /**
+   * Members of the cluster whom nobody has named here yet: `accept` (default) takes them for peers, at the address that they say,
+   * until removePeer(); `refuse` does not. A node that joins, or was away, may know less of the group than the leader that has
+   * to bring it up to date.
+   */
+  readonly unknownPeers?: "accept" | "refuse" | undefined;
   /**
    * The largest message in bytes, 64 MiB if not given. The same on every node. It must hold raft's maxSizePerMsg and the
    * largest proposal: a message above it is never sent.
@@ -124,6 +135,8 @@ export interface TcpTransportStats {
 
 class Peer {
   readonly id: bigint;
+  /** False for one that has only called. */
+  named = true;
   address: string;
   endpoint: Endpoint;
   readonly queue = new FrameQueue();
@@ -234,6 +247,7 @@ export class TcpTransport implements Transport {
     if (id === this.#options.id || this.#closing !== undefined) return;
     this.#removed.delete(id);
     const known = this.#peers.get(id);
+    if (known !== undefined) known.named = true;
     if (known?.address === address) return;
     const peer = known ?? new Peer(id, address, endpoint);
     peer.address = address;
@@ -438,7 +452,14 @@ export class TcpTransport implements Transport {
   }
 
   #hello({ id }: Peer, purpose: Hello["purpose"]): Omit<Hello, "idleMs"> {
-    return { clusterId: this.#options.clusterId, from: this.#options.id, to: id, purpose };
+    const { clusterId, id: from, advertise } = this.#options;
+    return {
+      clusterId,
+      from,
+      to: id,
+      purpose,
+      address: advertise ?? (isWildcard(this.#listen.host) ? "" : this.address),
+    };
   }
 
   #dial(peer: Peer): void {
@@ -564,9 +585,9 @@ export class TcpTransport implements Transport {
       connection.end({ why: "malformed", detail: "the handshake is none" });
       return;
     }
-    const peer = hello === "version" ? undefined : this.#peers.get(hello.from);
     const why = this.#refusalOf(hello);
-    if (hello === "version" || peer === undefined || why !== undefined) {
+    const peer = hello === "version" || why !== undefined ? undefined : this.#peerOf(hello);
+    if (hello === "version" || peer === undefined) {
       const reason = why ?? "unknown";
       this.#refused[reason]++;
       refuse(connection, reason);
@@ -583,8 +604,28 @@ export class TcpTransport implements Transport {
     if (hello === "version") return "version";
     if (hello.clusterId !== this.#options.clusterId) return "cluster";
     if (hello.to !== this.#options.id) return "recipient";
-    if (this.#removed.has(hello.from)) return "removed";
-    return this.#peers.has(hello.from) ? undefined : "unknown";
+    return this.#removed.has(hello.from) ? "removed" : undefined;
+  }
+
+  /** Who is calling; one of the cluster whom nobody has named yet becomes a peer at the address that it says. */
+  #peerOf({ from, address }: Hello): Peer | undefined {
+    const known = this.#peers.get(from);
+    const { unknownPeers, id } = this.#options;
+    if (known?.named === true || from === id || unknownPeers === "refuse") return known;
+    const endpoint = parseAddress(address);
+    if (endpoint === undefined || from === NONE || isLocalThread(from)) return known;
+    if (known !== undefined) {
+      known.address = address;
+      known.endpoint = endpoint;
+      return known;
+    }
+    let unnamed = 0;
+    for (const each of this.#peers.values()) if (!each.named) unnamed++;
+    if (unnamed >= MAX_UNNAMED) return undefined;
+    const peer = new Peer(from, address, endpoint);
+    peer.named = false;
+    this.#peers.set(from, peer);
+    return peer;
   }
 
   #hear(peer: Peer, connection: Connection, idleMs: number): void {
@@ -687,6 +728,11 @@ async function* once(data: Uint8Array): AsyncGenerator<Uint8Array, void> {
   yield data;
 }
 
+/** A host that listens everywhere and is to be found nowhere. */
+function isWildcard(host: string): boolean {
+  return host === "" || host === "0.0.0.0" || host === "::";
+}
+
 /** "host:port" or "[v6]:port"; undefined for anything else. */
 export function parseAddress(address: unknown): Endpoint | undefined {
   if (typeof address !== "string") return undefined;
@@ -713,6 +759,8 @@ function checkOptions(options: TcpTransportOptions) {
     snapshotPieceBytes = MIB / 4,
     handshakeMs = 5000,
     idleMs = 10_000,
+    advertise,
+    unknownPeers = "accept",
   } = options;
   const range = (name: string, value: unknown, from: number, to: number): void => {
     if (!isCount(value) || value < from || value > to) throw invalid(name, `an integer from ${from} to ${to}`, value);
@@ -728,6 +776,12 @@ function checkOptions(options: TcpTransportOptions) {
   range("maxReconnectMs", maxReconnectMs, reconnectMs, 0x7fffffff);
   range("snapshotPieceBytes", snapshotPieceBytes, 1, MAX_PIECE_BYTES);
   range("handshakeMs", handshakeMs, 1, 0x7fffffff);
+  if (advertise !== undefined && (parseAddress(advertise) === undefined || !isAddressShort(advertise))) {
+    throw invalid("advertise", `"host:port"`, advertise);
+  }
+  if (unknownPeers !== "accept" && unknownPeers !== "refuse") {
+    throw invalid("unknownPeers", `"accept" or "refuse"`, unknownPeers);
+  }
   if (!isIdleMs(idleMs)) throw invalid("idleMs", "an integer from 100", idleMs);
   return {
     id,
@@ -739,5 +793,7 @@ function checkOptions(options: TcpTransportOptions) {
     snapshotPieceBytes,
     handshakeMs,
     idleMs,
+    advertise,
+    unknownPeers,
   };
 }

@@ -171,7 +171,7 @@ export class Raw {
   static async greet(port: number, hello: Partial<Parameters<typeof helloFrame>[0]> = {}): Promise<Raw> {
     const raw = await Raw.connect(port);
     raw.socket.write(
-      helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000, ...hello }),
+      helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000, address: "", ...hello }),
     );
     await raw.heard(1);
     return raw;

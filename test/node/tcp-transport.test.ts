@@ -352,6 +352,38 @@ describe("strangers", () => {
     expect(a.recorder.messages).toEqual([]);
   });
 
+  test("members whom nobody has named here are peers at the address that they say, until they are removed", async () => {
+    const a = make(1n);
+    const b = make(2n);
+    await a.transport.start(a.recorder);
+    await b.transport.start(b.recorder);
+    // Only b knows a: a leader that is to bring a up to date.
+    b.transport.setPeer(1n, a.transport.address);
+    b.transport.send([append(2n, 1n, 1)]);
+    await until(() => a.recorder.messages.length === 1);
+    a.transport.send([append(1n, 2n, 2)]);
+    await until(() => b.recorder.messages.length === 1);
+    expect(onlyPeer(a)).toMatchObject({ id: 2n, address: b.transport.address });
+    a.transport.removePeer(2n);
+    await until(() => onlyPeer(b).failure === "refused: removed");
+    expect(a.transport.stats().peers).toEqual([]);
+  });
+
+  test("members whom nobody has named are refused where that is asked for, and bounded in number where not", async () => {
+    const strict = await lone({ unknownPeers: "refuse" });
+    const raw = await Raw.greet(strict.transport.port, { from: 9n, address: "127.0.0.1:9" });
+    await raw.gone;
+    expect(raw.payloads.map(readAnswer)).toEqual(["unknown"]);
+    const open = await lone();
+    for (const i of range(0, 64)) {
+      const each = await Raw.greet(open.transport.port, { from: BigInt(100 + i), address: "127.0.0.1:9" });
+      await each.heard(1);
+    }
+    const late = await Raw.greet(open.transport.port, { from: 99n, address: "127.0.0.1:9" });
+    await late.gone;
+    expect(open.transport.stats()).toMatchObject({ refused: { unknown: 1 } });
+  });
+
   test("of another version are refused, whatever else they say", async () => {
     const a = await lone();
     const raw = await Raw.connect(a.transport.port);
@@ -377,7 +409,7 @@ describe("strangers", () => {
 
   test("who were refused and do not hang up are bounded in number as well", async () => {
     const a = await lone({ handshakeMs: 60_000 });
-    const hello = helloFrame({ clusterId: 0n, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000 });
+    const hello = helloFrame({ clusterId: 0n, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000, address: "" });
     for (const _ of range(0, 64)) {
       const raw = await Raw.connect(a.transport.port, true);
       await raw.write(hello);
@@ -396,7 +428,9 @@ describe("strangers", () => {
     let raw: Raw | undefined;
     while (raw === undefined) {
       const next = await Raw.connect(a.transport.port);
-      next.socket.write(helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000 }));
+      next.socket.write(
+        helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000, address: "" }),
+      );
       await until(() => next.isGone || next.payloads.length > 0);
       if (next.payloads.length > 0) raw = next;
     }
@@ -436,7 +470,10 @@ describe("hostile bytes", () => {
     ["a length above the limit", new Uint8Array([1, 4, 0, 0, 0, 0, 0, 0])],
     ["a message with a flipped bit", flipped(messageFrame(append(2n, 1n, 1)), 200)],
     ["a frame that is no message", frameOf([3, 2n, 1n])],
-    ["a second handshake", helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 1000 })],
+    [
+      "a second handshake",
+      helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 1000, address: "" }),
+    ],
   ])("%s behind a handshake: cut and counted, and what came before is kept", async (_what, bytes) => {
     const a = await lone({ maxFrameBytes: 1024 });
     const raw = await Raw.greet(a.transport.port);
@@ -448,8 +485,22 @@ describe("hostile bytes", () => {
 
   test("any bytes, before and behind the handshake, harm nobody", async () => {
     const a = await lone();
-    const hello = helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000 });
-    const snapshotHello = helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "snapshot", idleMs: 10_000 });
+    const hello = helloFrame({
+      clusterId: CLUSTER,
+      from: 2n,
+      to: 1n,
+      purpose: "messages",
+      idleMs: 10_000,
+      address: "",
+    });
+    const snapshotHello = helloFrame({
+      clusterId: CLUSTER,
+      from: 2n,
+      to: 1n,
+      purpose: "snapshot",
+      idleMs: 10_000,
+      address: "",
+    });
     const good = Buffer.concat([hello, messageFrame(append(2n, 1n, 1))]);
     const stream = fc.oneof(
       fc.uint8Array({ maxLength: 300 }),
@@ -480,7 +531,14 @@ describe("hostile bytes", () => {
   test("a handshake and a message that come byte by byte are taken", async () => {
     const a = await lone();
     const raw = await Raw.connect(a.transport.port);
-    const hello = helloFrame({ clusterId: CLUSTER, from: 2n, to: 1n, purpose: "messages", idleMs: 10_000 });
+    const hello = helloFrame({
+      clusterId: CLUSTER,
+      from: 2n,
+      to: 1n,
+      purpose: "messages",
+      idleMs: 10_000,
+      address: "",
+    });
     for (const byte of hello) await raw.write(new Uint8Array([byte]));
     await raw.heard(1);
     for (const byte of messageFrame(append(2n, 1n, 1))) await raw.write(new Uint8Array([byte]));

@@ -49,6 +49,7 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
     id,
     clusterId,
     listen: flags.listenPeer,
+    advertise: new URL(peerUrl).host,
     peers: peers.filter(([peer]) => peer !== id),
   });
   const store = new KvStore({ onMembers: followMembers(id, dial, transport, () => stop.abort()) });
