@@ -592,7 +592,7 @@ async function failAndGoOn(plan: SeedPlan, spec: FaultSpec, counts: CampaignCoun
     try {
       await run.run(operation);
     } catch (error) {
-      await afterRejection(run, error, spec, counts);
+      await afterRejection(run, plan.config, error, spec, counts);
       // From here on the disk is sound; a fault for good has been met by the operation above and by what came after it.
       if (spec.times === "forGood" && run.disk === disk && fault.struck > 3) disk.heal();
     }
@@ -604,16 +604,27 @@ async function failAndGoOn(plan: SeedPlan, spec: FaultSpec, counts: CampaignCoun
   run.storage = undefined;
   const storage = await run.open();
   run.resume(storage, spec.pages === "revert");
-  const { to, states } = run.facts();
   // What is served now has been earned: the power may go at once.
+  await powerAfter(run, plan.config, run.facts().to, spec, counts);
+  await storage.close();
+}
+
+/** The power goes now, in a few ways: the log then holds `from` steps, and no more than the run does. */
+async function powerAfter(
+  run: StorageRun,
+  config: StorageConfig,
+  from: number,
+  spec: FaultSpec,
+  counts: CampaignCounts,
+): Promise<void> {
+  const { to, states } = run.facts();
   const point = run.disk.crashPoint("posix");
   const random = new Random(spec.nth);
   for (const mask of point.masks(3, random)) {
     const image = run.disk.imageOf(point, mask, undefined, { trace: false });
-    const after = await openAfterCrash(image, plan.config, counts);
-    judge(after, { states, from: to, to, opened: true });
+    const after = await openAfterCrash(image, config, counts);
+    judge(after, { states, from, to, opened: true });
   }
-  await storage.close();
 }
 
 /**
@@ -744,7 +755,13 @@ function mustBeCoded(what: string, error: unknown): StableLogError {
 }
 
 /** A call was rejected: what that says must be so, and the log must be good for the next one. */
-async function afterRejection(run: StorageRun, error: unknown, spec: FaultSpec, counts: CampaignCounts): Promise<void> {
+async function afterRejection(
+  run: StorageRun,
+  config: StorageConfig,
+  error: unknown,
+  spec: FaultSpec,
+  counts: CampaignCounts,
+): Promise<void> {
   const coded = mustBeCoded("a call", error);
   const { storage } = run;
   if (coded.code === "ERR_NO_SPACE") count(counts.probes, "no space");
@@ -753,6 +770,9 @@ async function afterRejection(run: StorageRun, error: unknown, spec: FaultSpec, 
   if (storage !== undefined && storage.stats().state === "open") {
     if (coded.code === "ERR_POISONED") throw new WorkloadError("a call was rejected as poisoned, and the log goes on");
     readable(run, () => run.resume(storage, reverted));
+    // What was rejected for want of room is gone for good: the power may go at once.
+    if (coded.code === "ERR_NO_SPACE" && !reverted && config.options.sync !== "off")
+      await powerAfter(run, config, run.durable, spec, counts);
     return;
   }
   if (storage !== undefined) {

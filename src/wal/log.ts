@@ -35,7 +35,7 @@ import {
   stampFrame,
 } from "./frame.js";
 import { type Group, GroupCommit, type GroupSink } from "./group-commit.js";
-import { openError, readError, spaceError } from "./io-error.js";
+import { isNoSpace, openError, readError, spaceError } from "./io-error.js";
 import { isOldestNeeded, type LogSegment, LogView, NO_RECORDS, newSegment } from "./log-view.js";
 import { type Materialize, RecordCache } from "./record-cache.js";
 import {
@@ -49,7 +49,7 @@ import {
 } from "./recovery.js";
 import { SegmentIndex } from "./segment-index.js";
 import { indexName, parseSegmentName, STATE_NAME, segmentName } from "./segment-name.js";
-import { SegmentPipeline } from "./segment-pipeline.js";
+import { SegmentPipeline, zeroPiece } from "./segment-pipeline.js";
 import { SlabPool } from "./slab.js";
 import { createState, StateFile } from "./state-file.js";
 import { SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
@@ -124,6 +124,14 @@ export interface LogStats {
 
 /** Writes larger than this leave the event loop to others under `auto`: they take milliseconds. */
 const LARGE_GROUP_BYTES = 4 * 1024 * 1024;
+/**
+ * Groups of at least this many bytes need no zeros: the file grows with them. A growing file costs such a write a third of
+ * its speed, zeros ahead of it would cost half; a small one loses a third of its time that way, and zeros nothing.
+ */
+const BARE_GROUP_BYTES = 256 * 1024;
+/** Zeros behind a small group that made its file longer: the first time, and at most; twice as many each time between. */
+const FIRST_AHEAD_BYTES = 32 * 1024;
+const MAX_AHEAD_BYTES = 512 * 1024;
 /** A segment is made for this many times what its predecessor holds: a growing log soon changes files rarely. */
 const GROWTH = 4;
 /** A segment has room for as many groups of the size that it begins with, within the bound. */
@@ -141,6 +149,12 @@ interface Active {
   readonly file: DiskFile;
   /** Written bytes that no sync has covered. */
   unsynced: boolean;
+  /** Zeros stand from the segment's end up to here, when that is further: a group that ends later makes the file longer. */
+  zeroedTo: number;
+  /** Zeros for the next small group that makes the file longer. */
+  aheadBytes: number;
+  /** Bytes of small groups. They alone want a spare that is zero-filled ahead. */
+  smallBytes: number;
 }
 
 /** A failed write or sync of the log itself. */
@@ -188,6 +202,9 @@ export class Log<T> implements GroupSink {
   /** Sequence of the last frame known synced. */
   #durable: number;
 
+  /** BARE_GROUP_BYTES and FIRST_AHEAD_BYTES of this log: segments that are small have room for groups of both kinds, too. */
+  readonly #bareBytes: number;
+  readonly #firstAheadBytes: number;
   #engine: Engine;
   #choice: EngineChoice;
   #status: "open" | "closing" | "poisoned" | "closed" = "open";
@@ -228,6 +245,8 @@ export class Log<T> implements GroupSink {
     const sorted = [...recovered.syncMs].sort((a, b) => a - b);
     const openSyncMs = sorted[Math.floor(sorted.length / 2)];
     const { engine, by } = chooseEngine(options, openSyncMs ?? 0);
+    this.#bareBytes = Math.min(BARE_GROUP_BYTES, Math.floor(options.segmentBytes / 8));
+    this.#firstAheadBytes = Math.min(FIRST_AHEAD_BYTES, Math.floor(options.segmentBytes / 16));
     this.#engine = engine;
     this.#choice = { by, openSyncMs, slowMs: SLOW_SYNC_MS };
     const slabs = new SlabPool(options.cacheBytes);
@@ -476,22 +495,23 @@ export class Log<T> implements GroupSink {
     const { segment, file } = active;
     const { slab, start, end } = group;
     this.#stamp(group, segment);
-    if (this.#engine === "worker" || this.#large(group)) {
-      const started = nowMs();
-      const written = sync
-        ? file.commit(slab.bytes, start, end, segment.end)
-        : file.writeLater(slab.bytes, start, end, segment.end, false);
-      return written.then(
-        () => nowMs() - started,
-        (error: unknown) => {
-          throw new Poison(error, true);
-        },
-      );
-    }
+    const after = segment.end + group.used;
+    const grows = after > active.zeroedTo;
+    if (this.#engine === "worker" || this.#large(group)) return this.#writeLater(active, group, sync);
     try {
       file.write(slab.bytes, start, end, segment.end);
     } catch (error) {
+      if (grows && isNoSpace(error)) return this.#cutBack(active, error);
       throw new Poison(error, bytesWritten(error) > 0);
+    }
+    const zeros = grows ? this.#zerosBehind(active, group) : 0;
+    if (zeros > 0) {
+      try {
+        file.write(zeroPiece(), 0, zeros, after);
+        active.zeroedTo = after + zeros;
+      } catch {
+        // Room ahead is no promise. A disk that is full, or broken, says so to who needs it.
+      }
     }
     if (!sync) return 0;
     const started = nowMs();
@@ -501,6 +521,73 @@ export class Log<T> implements GroupSink {
       throw new Poison(error, true);
     }
     return nowMs() - started;
+  }
+
+  /** #write() off the event loop. */
+  async #writeLater(active: Active, group: Group, sync: boolean): Promise<number> {
+    const { segment, file } = active;
+    const { slab, start, end } = group;
+    const after = segment.end + group.used;
+    const grows = after > active.zeroedTo;
+    const started = nowMs();
+    try {
+      // A write that finds no room costs the group alone, a sync that fails costs the log: they are called apart where both may.
+      if (sync && !grows) await file.commit(slab.bytes, start, end, segment.end);
+      else await file.writeLater(slab.bytes, start, end, segment.end, false);
+    } catch (error) {
+      if (grows && isNoSpace(error)) return this.#cutBack(active, error);
+      throw new Poison(error, true);
+    }
+    const zeros = grows ? this.#zerosBehind(active, group) : 0;
+    if (zeros > 0) {
+      await file.writeLater(zeroPiece(), 0, zeros, after, false).then(
+        () => {
+          active.zeroedTo = after + zeros;
+        },
+        () => {
+          // As in #write().
+        },
+      );
+    }
+    if (sync && grows) {
+      try {
+        await file.writeLater(EMPTY, 0, 0, 0, true);
+      } catch (error) {
+        throw new Poison(error, true);
+      }
+    }
+    return nowMs() - started;
+  }
+
+  /**
+   * Zeros to write behind a group that makes the file longer, so that the next small ones do not. More each time that small
+   * groups come to the end of them, few again behind a large group, which would only write them once more.
+   */
+  #zerosBehind(active: Active, group: Group): number {
+    const { segment, aheadBytes } = active;
+    if (this.#engine === "off") return 0;
+    if (group.used >= this.#bareBytes) {
+      active.aheadBytes = this.#firstAheadBytes;
+      return 0;
+    }
+    active.aheadBytes = Math.min(2 * aheadBytes, MAX_AHEAD_BYTES);
+    return Math.min(aheadBytes, segment.capacity - segment.end - group.used);
+  }
+
+  /**
+   * The disk has no room for a group. What went through of it is cut off, and that is made durable: whole frames may be among
+   * it, and a save that was rejected for want of room must not be there after a crash. Rejects with what the group's savers get.
+   */
+  async #cutBack(active: Active, cause: unknown): Promise<never> {
+    const { segment, file } = active;
+    active.zeroedTo = segment.end;
+    try {
+      await file.truncate(segment.end);
+      if (this.#engine !== "off") await file.writeLater(EMPTY, 0, 0, 0, true);
+    } catch (error) {
+      throw new Poison(error, true);
+    }
+    throw spaceError(`make room in ${segment.name}`, cause, { file: segment.name });
   }
 
   #large(group: Group): boolean {
@@ -530,6 +617,7 @@ export class Log<T> implements GroupSink {
     }
     if (segment.from !== from) this.#live = undefined;
     segment.end += used;
+    if (used < this.#bareBytes) active.smallBytes += used;
     this.#saves += group.saves;
     this.#bytes += used;
     this.#writes++;
@@ -545,7 +633,7 @@ export class Log<T> implements GroupSink {
     } else {
       active.unsynced = true;
     }
-    this.#pipeline.advance(segment.end / segment.capacity, this.#nextCapacity());
+    this.#pipeline.advance(active.smallBytes / segment.capacity, this.#nextCapacity());
   }
 
   #noteSync(active: Active, ms: number): void {
@@ -597,9 +685,27 @@ export class Log<T> implements GroupSink {
     const active = await this.#beginSegment(group.used, undefined);
     // The head is synced with the first group whatever that asks for: STATE may name it only then.
     const sync = this.#engine !== "off";
-    const ms = await this.#write(active, group, sync);
+    let ms: number;
+    try {
+      ms = await this.#write(active, group, sync);
+    } catch (error) {
+      if (!(error instanceof Poison)) await this.#takeBack(active);
+      throw error;
+    }
     await this.#name(active);
     this.#written(active, group, sync, ms);
+  }
+
+  /**
+   * Takes back a segment whose first group found no room: it holds its head, which says nothing new, so it does no harm should
+   * its name come back. Its predecessor is not written to again, for then it would.
+   */
+  async #takeBack({ segment, file }: Active): Promise<void> {
+    this.#segments.pop();
+    this.#live = undefined;
+    this.#active = undefined;
+    await file.close().catch(() => {});
+    await this.#disk.unlink(joinPath(this.#dir, segment.name)).catch(() => {});
   }
 
   /** A sync off the event loop, of everything written to the segment so far. */
@@ -625,7 +731,7 @@ export class Log<T> implements GroupSink {
   }
 
   /**
-   * Begins a segment with room for `bytes` after its head: takes a zero-filled file, gives it its name, makes that durable,
+   * Begins a segment with room for `bytes` after its head: takes a file, gives it its name, makes that durable,
    * and writes the head (which carries a recovered tail when there is one). Not synced and not named in STATE yet.
    */
   async #beginSegment(bytes: number, carry: CarriedTail | undefined): Promise<Active> {
@@ -636,7 +742,10 @@ export class Log<T> implements GroupSink {
     const base = carry?.base ?? this.view.last;
     const shape = this.#headShape(carry);
     const headBytes = frameBytes(f.LINK_BYTES + partBytesMax(shape));
-    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes + bytes, carry !== undefined);
+    const bare = (carry === undefined ? bytes : headBytes) >= this.#bareBytes;
+    const opening = carry !== undefined;
+    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes + bytes, bare, opening);
+    const zeroedTo = file.size();
     this.#nextGeneration = generation + 1;
     const segment = newSegment(this.#logId, generation, capacity, base, newest?.generation ?? 0);
     const head = this.#encodeHead(segment, newest, shape, headBytes, carry);
@@ -658,8 +767,8 @@ export class Log<T> implements GroupSink {
       await file.writeLater(head.bytes, 0, head.used, 0, false);
     } catch (error) {
       await file.close().catch(() => {});
-      if (this.#engine !== "off") throw new Poison(error, false);
-      // With sync off the file has no zeros yet, so this is where room is made; nothing stands in it.
+      if (this.#engine !== "off" && !isNoSpace(error)) throw new Poison(error, false);
+      // Where the file has no zeros yet this is where room is made; nothing that counts stands in it.
       await this.#disk.unlink(joinPath(this.#dir, segment.name)).catch(() => {});
       throw spaceError(`make segment ${segment.name}`, error, { file: segment.name });
     }
@@ -674,7 +783,8 @@ export class Log<T> implements GroupSink {
       `the head of ${segment.name} contradicts the log`,
     );
     segment.end = head.used;
-    const active: Active = { segment, file, unsynced: true };
+    const aheadBytes = this.#firstAheadBytes;
+    const active: Active = { segment, file, unsynced: true, zeroedTo, aheadBytes, smallBytes: 0 };
     this.#segments.push(segment);
     this.#live = undefined;
     this.#active = active;
@@ -683,12 +793,14 @@ export class Log<T> implements GroupSink {
   }
 
   /**
-   * A file with the name of the new segment, zero-filled and durable as such, with room for `least` bytes or more. A disk
-   * that has no room for a segment of the usual size may have some for a smaller one. Failing here is no failure of the log.
+   * A file with the name of the new segment, durable as such, and what the segment may hold: `least` bytes or more. Zeros
+   * stand there for its first small groups, and none are made where a large one comes first (`bare`). A disk that has no room
+   * for as many may have some for fewer. Failing here is no failure of the log.
    */
   async #makeSegmentFile(
     generation: number,
     least: number,
+    bare: boolean,
     opening: boolean,
   ): Promise<{ file: DiskFile; capacity: number }> {
     const name = segmentName(generation);
@@ -697,17 +809,18 @@ export class Log<T> implements GroupSink {
     const burst = Math.min(GROUPS_A_SEGMENT * least, MAX_BURST_BYTES, this.#options.segmentBytes);
     // Whoever opens a log waits for no more than what is carried; it then grows up again.
     const first = Math.max(least, Math.min(f.FIRST_SEGMENT_BYTES, this.#options.segmentBytes));
-    let capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
+    const capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
+    // Where none are filled ahead a save waits for a part of them, no more; with far fewer a load would soon be past them.
+    const part = Math.max(Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
+    let zeros = bare ? 0 : Math.max(least, Math.min(capacity, part));
     let file: DiskFile | undefined;
     while (file === undefined) {
       try {
-        // Where none is filled ahead a save waits for a part of it, no more; far smaller ones would never catch up with a load.
-        const part = Math.max(Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
-        file = await this.#pipeline.take(Math.max(least, Math.min(capacity, part)));
+        file = await this.#pipeline.take(zeros);
       } catch (cause) {
         const error = spaceError(action, cause, { file: name });
-        if (error.code !== "ERR_NO_SPACE" || capacity === least) throw error;
-        capacity = Math.max(least, Math.floor(capacity / 2));
+        if (error.code !== "ERR_NO_SPACE" || zeros <= least) throw error;
+        zeros = Math.max(least, Math.floor(zeros / 2));
       }
     }
     const path = joinPath(this.#dir, name);
@@ -717,8 +830,7 @@ export class Log<T> implements GroupSink {
         () => this.#pipeline.rename(path),
         () => this.#disk.unlink(path).catch(() => {}),
       );
-      // With sync off it is empty, and grows.
-      return { file, capacity: this.#engine === "off" ? capacity : file.size() };
+      return { file, capacity };
     } catch (error) {
       this.#nextGeneration = generation + 1;
       await file.close().catch(() => {});

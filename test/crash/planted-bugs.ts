@@ -82,6 +82,20 @@ const acknowledging: readonly PlantedBug[] = [
     ],
   },
   {
+    name: "growth-unsynced",
+    why: "A group that makes its file longer is written and not synced, as if the zeros behind it had been: a power cut takes acknowledged saves, or the size that reaches them.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `if (!sync)
+            return 0;`,
+        replacement: `if (!sync || grows)
+            return 0;`,
+      },
+      { file: "wal/log.js", text: "if (sync && grows) {", replacement: "if (sync && !grows) {" },
+    ],
+  },
+  {
     name: "unsynced-predecessor",
     why: "What a full segment has unsynced is not synced before its successor begins: a power cut leaves a hole in an older segment that its successor links to as whole.",
     patches: [
@@ -99,10 +113,17 @@ const acknowledging: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/log.js",
-        text: `const ms = await this.#write(active, group, sync);
-        await this.#name(active);`,
+        text: "ms = await this.#write(active, group, sync);",
         replacement: `await this.#name(active);
-        const ms = await this.#write(active, group, sync);`,
+            ms = await this.#write(active, group, sync);`,
+      },
+      {
+        file: "wal/log.js",
+        text: `throw error;
+        }
+        await this.#name(active);`,
+        replacement: `throw error;
+        }`,
       },
     ],
   },
@@ -280,9 +301,9 @@ const failing: readonly PlantedBug[] = [
       },
       {
         file: "wal/log.js",
-        text: "? file.commit(slab.bytes, start, end, segment.end)",
-        replacement: `? file.commit(slab.bytes, start, end, segment.end)
-                    .catch(() => file.writeLater(EMPTY, 0, 0, 0, true))`,
+        text: "await file.commit(slab.bytes, start, end, segment.end);",
+        replacement: `await file.commit(slab.bytes, start, end, segment.end)
+                    .catch(() => file.writeLater(EMPTY, 0, 0, 0, true));`,
       },
     ],
   },
@@ -315,12 +336,12 @@ const failing: readonly PlantedBug[] = [
       },
       {
         file: "wal/log.js",
-        text: `return written.then(() => nowMs() - started, (error) => {
-                throw`,
-        replacement: `return written.then(() => nowMs() - started, (error) => {
-                if (errnoOf(error) === "ENOSPC" || errnoOf(error) === "EDQUOT")
-                    throw spaceError("save", error, { file: segment.name });
-                throw`,
+        text: `if (grows && isNoSpace(error))
+                return this.#cutBack(active, error);
+            throw new Poison(error, true);`,
+        replacement: `if (isNoSpace(error))
+                return this.#cutBack(active, error);
+            throw new Poison(error, true);`,
       },
     ],
   },
@@ -380,21 +401,40 @@ const failing: readonly PlantedBug[] = [
     ],
   },
   {
-    name: "enospc-of-spare-ignored",
-    why: "A next segment that cannot be filled with zeros (ENOSPC) is used as far as it goes: the disk is full amid a save then, which poisons the log where ERR_NO_SPACE was promised.",
+    name: "rejected-group-not-cut-off",
+    why: "A group that a growing file has no room for (ENOSPC amid the write) is rejected and what went through of it stays: whole frames of rejected saves are there after a crash, and their places are taken for a tear.",
     patches: [
       {
-        file: "wal/segment-pipeline.js",
-        text: `while (spare.filled < enough)
-                    await this.#fill(spare, enough, false);`,
-        replacement: `try {
-                    while (spare.filled < enough)
-                        await this.#fill(spare, enough, false);
-                }
-                catch (error) {
-                    if (error.code !== "ENOSPC")
-                        throw error;
-                }`,
+        file: "wal/log.js",
+        text: `active.zeroedTo = segment.end;
+        try {
+            await file.truncate(segment.end);`,
+        replacement: `active.zeroedTo = segment.end;
+        try {`,
+      },
+    ],
+  },
+  {
+    name: "cut-back-unsynced",
+    why: "What went through of a group that found no room is cut off, and the cut is not synced: a power cut undoes it, and saves that were rejected for good are there.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `if (this.#engine !== "off")
+                await file.writeLater(EMPTY, 0, 0, 0, true);`,
+        replacement: "",
+      },
+    ],
+  },
+  {
+    name: "unnamed-segment-kept",
+    why: "A segment whose first group found no room (ENOSPC) is written on, and only the first group has STATE name its segment: it is acknowledged in, and when its file is lost the log opens without it.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `if (!(error instanceof Poison))
+                await this.#takeBack(active);`,
+        replacement: "",
       },
     ],
   },
