@@ -153,8 +153,8 @@ interface Active {
   zeroedTo: number;
   /** Zeros for the next small group that makes the file longer. */
   aheadBytes: number;
-  /** Bytes of small groups. They alone want a spare that is zero-filled ahead. */
-  smallBytes: number;
+  /** Bytes of large groups, which want no spare that is zero-filled ahead. */
+  largeBytes: number;
 }
 
 /** A failed write or sync of the log itself. */
@@ -617,7 +617,7 @@ export class Log<T> implements GroupSink {
     }
     if (segment.from !== from) this.#live = undefined;
     segment.end += used;
-    if (used < this.#bareBytes) active.smallBytes += used;
+    if (used >= this.#bareBytes) active.largeBytes += used;
     this.#saves += group.saves;
     this.#bytes += used;
     this.#writes++;
@@ -633,7 +633,7 @@ export class Log<T> implements GroupSink {
     } else {
       active.unsynced = true;
     }
-    this.#pipeline.advance(active.smallBytes / segment.capacity, this.#nextCapacity());
+    this.#pipeline.advance((segment.end - active.largeBytes) / segment.capacity, this.#nextCapacity());
   }
 
   #noteSync(active: Active, ms: number): void {
@@ -784,7 +784,7 @@ export class Log<T> implements GroupSink {
     );
     segment.end = head.used;
     const aheadBytes = this.#firstAheadBytes;
-    const active: Active = { segment, file, unsynced: true, zeroedTo, aheadBytes, smallBytes: 0 };
+    const active: Active = { segment, file, unsynced: true, zeroedTo, aheadBytes, largeBytes: 0 };
     this.#segments.push(segment);
     this.#live = undefined;
     this.#active = active;
@@ -987,13 +987,18 @@ export class Log<T> implements GroupSink {
         if ((await this.#disk.stat(joinPath(this.#dir, indexName(segment.generation)))) !== undefined) {
           await this.#disk.unlink(joinPath(this.#dir, indexName(segment.generation)));
         }
-        if (!(await this.#pipeline.recycle(path, this.names))) await this.#disk.unlink(path);
+        if (!(await this.#pipeline.recycle(path, this.names, this.#wantsSpare()))) await this.#disk.unlink(path);
       } catch (error) {
         segments.unshift(segment);
         this.#live = undefined;
         throw spaceError(`remove segment ${segment.name}`, error, { file: segment.name });
       }
     }
+  }
+
+  /** Where large groups are most of what is written, a file full of old bytes would only be cut to nothing while a save waits. */
+  #wantsSpare(): boolean {
+    return this.#active === undefined || 2 * this.#active.largeBytes <= this.#active.segment.end;
   }
 
   /**

@@ -122,14 +122,14 @@ export class SegmentPipeline {
   }
 
   /**
-   * Offers a released segment's file. True when nothing stands at `path` any more: it is the spare now, or was taken away by
-   * an earlier call that failed after that. The rename is durable before a byte of it is overwritten, so a crash never
-   * leaves zeros under a segment's name.
+   * Offers a released segment's file, which is not taken unless a spare is `wanted`. True when nothing stands at `path` any
+   * more: it is the spare now, or was taken away by an earlier call that failed after that. The rename is durable before a
+   * byte of it is overwritten, so a crash never leaves zeros under a segment's name.
    */
-  async recycle(path: string, names: DirectoryNames): Promise<boolean> {
+  async recycle(path: string, names: DirectoryNames, wanted = true): Promise<boolean> {
     if ((await this.#disk.stat(path)) === undefined) return true;
     while (this.#work !== undefined) await this.#work;
-    if (!this.#zeroFill || this.#closed || this.#taken || this.#spare !== undefined) return false;
+    if (!wanted || !this.#zeroFill || this.#closed || this.#taken || this.#spare !== undefined) return false;
     await this.#alone(async () => {
       await names.give(() => this.#disk.rename(path, this.#path));
       const file = await this.#disk.open(this.#path, "write");

@@ -281,6 +281,16 @@ describe("without zeros", () => {
 });
 
 describe("recycle()", () => {
+  it("takes no file when no spare is wanted, and knows one that is gone", async () => {
+    const disk = await newDisk();
+    await put(disk, "old", 4096);
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    const names = new DirectoryNames(disk, "/log");
+    expect(await pipeline.recycle("/log/old", names, false)).toBe(false);
+    expect(namesOf(disk)).toEqual(["old"]);
+    expect(await pipeline.recycle("/log/gone", names, false)).toBe(true);
+  });
+
   it.each([4096, MIB + 4096, 5 * MIB])("gives a released file of %i bytes back as zeros only", async (size) => {
     const disk = await newDisk();
     await put(disk, "old", size);
