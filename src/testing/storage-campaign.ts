@@ -605,22 +605,22 @@ async function failAndGoOn(plan: SeedPlan, spec: FaultSpec, counts: CampaignCoun
   const storage = await run.open();
   run.resume(storage, spec.pages === "revert");
   // What is served now has been earned: the power may go at once.
-  await powerAfter(run, plan.config, run.facts().to, spec, counts);
+  await powerAfter(run, plan.config, run.facts().to, spec.nth, counts);
   await storage.close();
 }
 
-/** The power goes now, in a few ways: the log then holds `from` steps, and no more than the run does. */
+/** The power goes now, in some ways (a rejected save comes back in few of them): the log then holds `from` steps, and no more than the run does. */
 async function powerAfter(
   run: StorageRun,
   config: StorageConfig,
   from: number,
-  spec: FaultSpec,
+  seed: number,
   counts: CampaignCounts,
 ): Promise<void> {
   const { to, states } = run.facts();
   const point = run.disk.crashPoint("posix");
-  const random = new Random(spec.nth);
-  for (const mask of point.masks(3, random)) {
+  const random = new Random(seed);
+  for (const mask of point.masks(from === to ? 3 : 16, random)) {
     const image = run.disk.imageOf(point, mask, undefined, { trace: false });
     const after = await openAfterCrash(image, config, counts);
     judge(after, { states, from, to, opened: true });
@@ -691,8 +691,13 @@ async function fullRun(plan: SeedPlan, at: number, spare: number, counts: Campai
         else if (code !== "ERR_POISONED" && code !== "ERR_IO") {
           throw new WorkloadError(`a full disk is no ${code}`, { cause: error });
         }
-        if (run.storage?.stats().state === "open") run.resume(run.storage, false);
-        else await run.crash(false);
+        if (run.storage?.stats().state === "open") {
+          run.resume(run.storage, false);
+          if (code === "ERR_NO_SPACE" && plan.config.options.sync !== "off")
+            await powerAfter(run, plan.config, 0, number, counts);
+        } else {
+          await run.crash(false);
+        }
       }
     }
     if (!full) return;
@@ -770,9 +775,9 @@ async function afterRejection(
   if (storage !== undefined && storage.stats().state === "open") {
     if (coded.code === "ERR_POISONED") throw new WorkloadError("a call was rejected as poisoned, and the log goes on");
     readable(run, () => run.resume(storage, reverted));
-    // What was rejected for want of room is gone for good: the power may go at once.
+    // What was rejected for want of room is gone for good: the power may go at once. What was written without a sync may go.
     if (coded.code === "ERR_NO_SPACE" && !reverted && config.options.sync !== "off")
-      await powerAfter(run, config, run.durable, spec, counts);
+      await powerAfter(run, config, 0, spec.nth, counts);
     return;
   }
   if (storage !== undefined) {
@@ -854,7 +859,7 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
       await openRun(plan, run.run, { ...drawFault(openTally, random), times: "once" }, counts);
     }
     if (i === 0)
-      await fullRun(plan, random.below(plan.operations.length), random.pick([0, 0, 600, 3000, 9000]), counts);
+      await fullRun(plan, random.below(plan.operations.length), random.pick([0, 200, 400, 800, 3000, 9000]), counts);
   }
   if (faults > 0 && plan.latency && plan.config.options.sync !== "off") {
     await faultsInMeetings(plan, random, 4, counts);
@@ -922,7 +927,8 @@ function drawFault(tally: ReadonlyMap<DiskOperation, number>, random: Random): F
   return {
     on,
     nth: 1 + random.below(tally.get(on) ?? 1),
-    error: random.pick(faultErrors),
+    // A write for which there is no room must leave nothing, and that takes a group of several saves to see.
+    error: on === "write" && random.chance(0.5) ? "ENOSPC" : random.pick(faultErrors),
     times: random.chance(0.7) ? "once" : "forGood",
     pages: random.chance(0.8) ? "clean" : "revert",
     bytes: random.pick([0, 1, random.below(600), 1 << 20]),

@@ -427,18 +427,6 @@ const failing: readonly PlantedBug[] = [
     ],
   },
   {
-    name: "unnamed-segment-kept",
-    why: "A segment whose first group found no room (ENOSPC) is written on, and only the first group has STATE name its segment: it is acknowledged in, and when its file is lost the log opens without it.",
-    patches: [
-      {
-        file: "wal/log.js",
-        text: `if (!(error instanceof Poison))
-                await this.#takeBack(active);`,
-        replacement: "",
-      },
-    ],
-  },
-  {
     name: "full-disk-refuses-open",
     why: "A tail that must be carried over needs a new segment and nothing else will do: a log that was killed amid a save does not open while the disk is full (ENOSPC).",
     patches: [
@@ -934,6 +922,18 @@ const recovering: readonly PlantedBug[] = [
                 const file = await disk.open(joinPath(dir, last.name), "write");
                 log.#active = { segment: last, file, unsynced: false };
             }`,
+      },
+    ],
+  },
+  {
+    name: "unbegun-removal-unsynced",
+    why: "A segment that was never begun is removed and that is not synced: behind a sync that failed (EIO) the disk may hold it whole, and a power cut brings back what open() has answered without.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `if (unbegun && this.#engine !== "off")
+            await this.#disk.syncDir(this.#dir);`,
+        replacement: "",
       },
     ],
   },
