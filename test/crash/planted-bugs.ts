@@ -920,7 +920,7 @@ const recovering: readonly PlantedBug[] = [
             const last = log.#segments.at(-1);
             if (log.#active === undefined && last !== undefined && log.#foundZeroTail && last.end < last.capacity) {
                 const file = await disk.open(joinPath(dir, last.name), "write");
-                log.#active = { segment: last, file, unsynced: false };
+                log.#active = { segment: last, file, unsynced: false, zeroedTo: file.size(), aheadBytes: 0, largeBytes: 0 };
             }`,
       },
     ],
