@@ -609,7 +609,10 @@ async function failAndGoOn(plan: SeedPlan, spec: FaultSpec, counts: CampaignCoun
   await storage.close();
 }
 
-/** The power goes now, in some ways (a rejected save comes back in few of them): the log then holds `from` steps, and no more than the run does. */
+/**
+ * The power goes now, in some ways (a rejected save comes back in few of them): the log then holds `from` steps or more, and
+ * no more than the run does.
+ */
 async function powerAfter(
   run: StorageRun,
   config: StorageConfig,
@@ -692,9 +695,9 @@ async function fullRun(plan: SeedPlan, at: number, spare: number, counts: Campai
           throw new WorkloadError(`a full disk is no ${code}`, { cause: error });
         }
         if (run.storage?.stats().state === "open") {
-          run.resume(run.storage, false);
+          run.resume(run.storage, false, false);
           if (code === "ERR_NO_SPACE" && plan.config.options.sync !== "off")
-            await powerAfter(run, plan.config, 0, number, counts);
+            await powerAfter(run, plan.config, run.durable, number, counts);
         } else {
           await run.crash(false);
         }
@@ -774,10 +777,10 @@ async function afterRejection(
   const reverted = spec.pages === "revert";
   if (storage !== undefined && storage.stats().state === "open") {
     if (coded.code === "ERR_POISONED") throw new WorkloadError("a call was rejected as poisoned, and the log goes on");
-    readable(run, () => run.resume(storage, reverted));
-    // What was rejected for want of room is gone for good: the power may go at once. What was written without a sync may go.
+    readable(run, () => run.resume(storage, reverted, false));
+    // What was rejected for want of room is gone for good, and what was acknowledged is not: the power may go at once.
     if (coded.code === "ERR_NO_SPACE" && !reverted && config.options.sync !== "off")
-      await powerAfter(run, config, 0, spec.nth, counts);
+      await powerAfter(run, config, run.durable, spec.nth, counts);
     return;
   }
   if (storage !== undefined) {
