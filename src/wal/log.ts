@@ -155,6 +155,8 @@ interface Active {
   aheadBytes: number;
   /** Bytes of large groups, which want no spare that is zero-filled ahead. */
   largeBytes: number;
+  /** The file may not become longer (EFBIG), so that what comes next goes into another one. */
+  full: boolean;
 }
 
 /** A failed write or sync of the log itself. */
@@ -464,7 +466,7 @@ export class Log<T> implements GroupSink {
   commit(group: Group): Promise<void> | undefined {
     if (group.used === 0) return undefined;
     const active = this.#active;
-    if (active === undefined || active.segment.end + group.used > active.segment.capacity) {
+    if (active === undefined || active.full || active.segment.end + group.used > active.segment.capacity) {
       return this.#commitInNewSegment(group);
     }
     const sync = group.mustSync && this.#engine !== "off";
@@ -581,6 +583,7 @@ export class Log<T> implements GroupSink {
   async #cutBack(active: Active, cause: unknown): Promise<never> {
     const { segment, file } = active;
     active.zeroedTo = segment.end;
+    active.full = errnoOf(cause) === "EFBIG";
     try {
       await file.truncate(segment.end);
       if (this.#engine !== "off") await file.writeLater(EMPTY, 0, 0, 0, true);
@@ -742,9 +745,7 @@ export class Log<T> implements GroupSink {
     const base = carry?.base ?? this.view.last;
     const shape = this.#headShape(carry);
     const headBytes = frameBytes(f.LINK_BYTES + partBytesMax(shape));
-    const bare = (carry === undefined ? bytes : headBytes) >= this.#bareBytes;
-    const opening = carry !== undefined;
-    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes + bytes, bare, opening);
+    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes, bytes, carry !== undefined);
     const zeroedTo = file.size();
     this.#nextGeneration = generation + 1;
     const segment = newSegment(this.#logId, generation, capacity, base, newest?.generation ?? 0);
@@ -784,7 +785,7 @@ export class Log<T> implements GroupSink {
     );
     segment.end = head.used;
     const aheadBytes = this.#firstAheadBytes;
-    const active: Active = { segment, file, unsynced: true, zeroedTo, aheadBytes, largeBytes: 0 };
+    const active: Active = { segment, file, unsynced: true, zeroedTo, aheadBytes, largeBytes: 0, full: false };
     this.#segments.push(segment);
     this.#live = undefined;
     this.#active = active;
@@ -793,25 +794,28 @@ export class Log<T> implements GroupSink {
   }
 
   /**
-   * A file with the name of the new segment, durable as such, and what the segment may hold: `least` bytes or more. Zeros
-   * stand there for its first small groups, and none are made where a large one comes first (`bare`). A disk that has no room
-   * for as many may have some for fewer. Failing here is no failure of the log.
+   * A file with the name of the new segment, durable as such, and what the segment may hold: its head, `bytes`, or more. Zeros
+   * stand there for its first small groups, and none are made where a large one comes first. A disk that has no room for as
+   * many may have some for a smaller segment. Failing here is no failure of the log.
    */
   async #makeSegmentFile(
     generation: number,
-    least: number,
-    bare: boolean,
+    headBytes: number,
+    bytes: number,
     opening: boolean,
   ): Promise<{ file: DiskFile; capacity: number }> {
     const name = segmentName(generation);
     const action = `make segment ${name}`;
+    const least = headBytes + bytes;
     // A new log under load is told by its first group: it would soon be changing files all the time.
     const burst = Math.min(GROUPS_A_SEGMENT * least, MAX_BURST_BYTES, this.#options.segmentBytes);
     // Whoever opens a log waits for no more than what is carried; it then grows up again.
     const first = Math.max(least, Math.min(f.FIRST_SEGMENT_BYTES, this.#options.segmentBytes));
-    const capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
+    let capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
     // Where none are filled ahead a save waits for a part of them, no more; with far fewer a load would soon be past them.
     const part = Math.max(Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
+    // A large group makes its own room. A carried tail has it made first: no room then is found out before its head is written.
+    const bare = !opening && bytes >= this.#bareBytes;
     let zeros = bare ? 0 : Math.max(least, Math.min(capacity, part));
     let file: DiskFile | undefined;
     while (file === undefined) {
@@ -821,6 +825,7 @@ export class Log<T> implements GroupSink {
         const error = spaceError(action, cause, { file: name });
         if (error.code !== "ERR_NO_SPACE" || zeros <= least) throw error;
         zeros = Math.max(least, Math.floor(zeros / 2));
+        capacity = zeros;
       }
     }
     const path = joinPath(this.#dir, name);

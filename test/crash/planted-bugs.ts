@@ -406,10 +406,10 @@ const failing: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/log.js",
-        text: `active.zeroedTo = segment.end;
+        text: `active.full = errnoOf(cause) === "EFBIG";
         try {
             await file.truncate(segment.end);`,
-        replacement: `active.zeroedTo = segment.end;
+        replacement: `active.full = errnoOf(cause) === "EFBIG";
         try {`,
       },
     ],
@@ -920,7 +920,7 @@ const recovering: readonly PlantedBug[] = [
             const last = log.#segments.at(-1);
             if (log.#active === undefined && last !== undefined && log.#foundZeroTail && last.end < last.capacity) {
                 const file = await disk.open(joinPath(dir, last.name), "write");
-                log.#active = { segment: last, file, unsynced: false, zeroedTo: file.size(), aheadBytes: 0, largeBytes: 0 };
+                log.#active = { segment: last, file, unsynced: false, zeroedTo: file.size(), aheadBytes: 0, largeBytes: 0, full: false };
             }`,
       },
     ],

@@ -381,6 +381,67 @@ describe("a group that makes its segment's file longer", () => {
   }
 
   for (const sync of ["inline", "worker"] as const) {
+    it(`is there save by save when the power goes before its sync, and whole when it goes behind it (sync ${sync})`, async () => {
+      const disk = new TestDisk();
+      const storage = await open(disk, { sync, segmentBytes: 16384 });
+      await storage.save({ entries: run(1, 1, 1, 2100), hardState: hard(1, 1) });
+      const end = sizeOf(disk);
+      // They have holes, and end where the group begins or anywhere behind it.
+      const images: TestDisk[] = [];
+      disk.before = (operation, name) => {
+        if (operation !== "sync" || !isSegment(name)) return;
+        for (let seed = 0; seed < 200; seed++) images.push(disk.powerCut(randomOf(seed)));
+      };
+      await Promise.all([2, 3, 4, 5].map((index) => storage.save({ entries: run(index, 1, 1, 700) })));
+      disk.before = () => {};
+      // One group, large, in the segment that has no zeros.
+      expect(images).toHaveLength(200);
+      expect(sizeOf(disk) - end).toBeGreaterThan(2800);
+      const found = new Map<number, Set<string>>();
+      for (const image of images) {
+        const again = await open(image, { segmentBytes: 16384 });
+        const { verdict } = again.recovery;
+        const last = again.lastIndex();
+        found.set(last, (found.get(last) ?? new Set()).add(verdict));
+        expect(again.entries(1, last + 1)).toEqual(storage.entries(1, last + 1));
+        await again.close();
+      }
+      expect([...found.keys()].sort()).toEqual([1, 2, 3, 4, 5]);
+      expect([...(found.get(1) ?? [])].sort()).toEqual(["clean", "tear"]);
+      for (let seed = 0; seed < 50; seed++) {
+        const again = await open(disk.powerCut(randomOf(seed)), { segmentBytes: 16384 });
+        expect(stateOf(again)).toBe(stateOf(storage));
+        await again.close();
+      }
+      await storage.close();
+    });
+  }
+
+  for (const sync of ["inline", "worker", "off"] as const) {
+    it(`goes into another segment from the next call on where the file may not be longer (sync ${sync})`, async () => {
+      const { disk, storage } = await growing(sync);
+      disk.partialBytes = 250;
+      const first = "0000000000000001.seg";
+      const failed = failing(disk, (operation, name) => operation === "write" && name === first, "EFBIG");
+      for (const save of calls(storage)) expect((await codeOf(save)).code).toBe("ERR_NO_SPACE");
+      await Promise.all(calls(storage));
+      // The limit stays, and nobody comes upon it again.
+      expect(failed.count).toBe(1);
+      expect(storage.stats()).toMatchObject({ state: "open", segments: 2 });
+      const after = stateOf(storage);
+      const images = sync === "off" ? [] : Array.from({ length: 5 }, (_, i) => disk.powerCut(randomOf(i)));
+      const killed = disk.killed();
+      await storage.close();
+      for (const image of [disk, killed, ...images]) {
+        image.before = () => {};
+        const again = await open(image);
+        expect(stateOf(again)).toBe(after);
+        await again.close();
+      }
+    });
+  }
+
+  for (const sync of ["inline", "worker"] as const) {
     it(`poisons it when its sync fails with ENOSPC, or its write with EIO (sync ${sync})`, async () => {
       for (const [operation, code] of [
         ["sync", "ENOSPC"],
