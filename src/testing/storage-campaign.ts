@@ -868,6 +868,9 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
     await faultsInMeetings(plan, random, 4, counts);
     await faultsInMeetings(plan, new Random(seedOf(seed, 15)), 8, counts);
   }
+  if (faults > 0 && plan.config.options.sync !== "off") {
+    await groupsWithoutRoom(plan, new Random(seedOf(seed, 16)), 3, counts);
+  }
   if (random.chance(options.damage ?? 0.1)) await damageSome(plan, counts);
   counts.seeds++;
 }
@@ -880,6 +883,20 @@ async function faultsInMeetings(plan: SeedPlan, random: Random, runs: number, co
     const nth = 8 + random.below(8);
     const fault: FaultSpec = { on: "syncDir", nth, error: "EIO", times: "once", pages: "clean", bytes: 0 };
     await faultRun({ ...plan, operations }, fault, counts);
+  }
+}
+
+/** The disk has no room for the rest of a write amid groups of several saves, and the power goes at once. @throws CampaignFailure. */
+async function groupsWithoutRoom(plan: SeedPlan, random: Random, runs: number, counts: CampaignCounts): Promise<void> {
+  for (let run = 0; run < runs; run++) {
+    const operations = Array.from(
+      { length: 3 },
+      (): Operation => ({ name: "concurrent", salt: 1 + random.below(999) }),
+    );
+    const nth = 4 + random.below(12);
+    const error = random.pick(["ENOSPC", "EDQUOT", "EFBIG"] as const);
+    const bytes = 200 + random.below(2000);
+    await faultRun({ ...plan, operations }, { on: "write", nth, error, times: "once", pages: "clean", bytes }, counts);
   }
 }
 
