@@ -745,8 +745,8 @@ export class Log<T> implements GroupSink {
     const base = carry?.base ?? this.view.last;
     const shape = this.#headShape(carry);
     const headBytes = frameBytes(f.LINK_BYTES + partBytesMax(shape));
-    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes, bytes, carry !== undefined);
-    const zeroedTo = file.size();
+    const made = await this.#makeSegmentFile(generation, headBytes, bytes, carry !== undefined);
+    const { file, zeroedTo, capacity } = made;
     this.#nextGeneration = generation + 1;
     const segment = newSegment(this.#logId, generation, capacity, base, newest?.generation ?? 0);
     const head = this.#encodeHead(segment, newest, shape, headBytes, carry);
@@ -794,16 +794,17 @@ export class Log<T> implements GroupSink {
   }
 
   /**
-   * A file with the name of the new segment, durable as such, and what the segment may hold: its head, `bytes`, or more. Zeros
-   * stand there for its first small groups, and none are made where a large one comes first. A disk that has no room for as
-   * many may have some for a smaller segment. Failing here is no failure of the log.
+   * A file with the name of the new segment, durable as such, how far it is zero, and what the segment may hold: its head and
+   * `bytes`, or more. Where a large group comes first no zeros are made for it, and the file grows; else the segment is as
+   * long as its zeros. A disk that has no room for one of the usual size may have some for a smaller one. Failing here is no
+   * failure of the log.
    */
   async #makeSegmentFile(
     generation: number,
     headBytes: number,
     bytes: number,
     opening: boolean,
-  ): Promise<{ file: DiskFile; capacity: number }> {
+  ): Promise<{ file: DiskFile; zeroedTo: number; capacity: number }> {
     const name = segmentName(generation);
     const action = `make segment ${name}`;
     const least = headBytes + bytes;
@@ -812,10 +813,12 @@ export class Log<T> implements GroupSink {
     // Whoever opens a log waits for no more than what is carried; it then grows up again.
     const first = Math.max(least, Math.min(f.FIRST_SEGMENT_BYTES, this.#options.segmentBytes));
     let capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
-    // Where none are filled ahead a save waits for a part of them, no more; with far fewer a load would soon be past them.
-    const part = Math.max(Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
     // A large group makes its own room. A carried tail has it made first: no room then is found out before its head is written.
     const bare = !opening && bytes >= this.#bareBytes;
+    // Among large groups a small one does not wait for zeros that they would only write over.
+    const grows = bare || !this.#wantsSpare();
+    // Where none are filled ahead a save waits for a part of them, no more; far smaller segments would never catch up with a load.
+    const part = Math.max(grows ? 0 : Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
     let zeros = bare ? 0 : Math.max(least, Math.min(capacity, part));
     let file: DiskFile | undefined;
     while (file === undefined) {
@@ -835,7 +838,8 @@ export class Log<T> implements GroupSink {
         () => this.#pipeline.rename(path),
         () => this.#disk.unlink(path).catch(() => {}),
       );
-      return { file, capacity };
+      const zeroedTo = file.size();
+      return { file, zeroedTo, capacity: grows || this.#engine === "off" ? capacity : zeroedTo };
     } catch (error) {
       this.#nextGeneration = generation + 1;
       await file.close().catch(() => {});

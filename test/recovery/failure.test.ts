@@ -380,6 +380,32 @@ describe("a group that makes its segment's file longer", () => {
     }
   }
 
+  it("is followed by a segment that a small group begins without a quarter of it in zeros, unless small ones are most", async () => {
+    const MIB = 1024 * 1024;
+    for (const large of [true, false]) {
+      const disk = new TestDisk();
+      const storage = await open(disk, { segmentBytes: 4 * MIB });
+      const save = (bytes: number): Promise<void> =>
+        storage.save({ entries: run(storage.lastIndex() + 1, 1, 1, bytes) });
+      await save(340_000);
+      // Nobody has made room for it.
+      expect(sizeOf(disk)).toBe(storage.stats().bytes);
+      for (let left = 0; ; ) {
+        left = 4 * MIB - storage.stats().bytes;
+        if (left < 2000) break;
+        await save(left > 400_000 ? (large ? 340_000 : 100_000) : left - 1000);
+      }
+      expect(storage.stats().segments).toBe(1);
+      const { spareBytes } = storage.stats();
+      await save(2000);
+      expect(storage.stats().segments).toBe(2);
+      const size = sizeOf(disk, "0000000000000002.seg");
+      if (large) expect([spareBytes, size]).toEqual([0, MIB / 4]);
+      else expect(size).toBeGreaterThanOrEqual(MIB);
+      await storage.close();
+    }
+  });
+
   for (const sync of ["inline", "worker"] as const) {
     it(`is there save by save when the power goes before its sync, and whole when it goes behind it (sync ${sync})`, async () => {
       const disk = new TestDisk();
