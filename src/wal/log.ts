@@ -692,23 +692,40 @@ export class Log<T> implements GroupSink {
     try {
       ms = await this.#write(active, group, sync);
     } catch (error) {
-      if (!(error instanceof Poison)) await this.#takeBack(active);
+      if (error instanceof Poison) this.#install(active);
+      else await this.#takeBack(active.segment.name, active.file);
       throw error;
     }
+    this.#install(active);
     await this.#name(active);
     this.#written(active, group, sync, ms);
   }
 
   /**
-   * Takes back a segment whose first group found no room: it holds its head, which says nothing new, so it does no harm should
-   * its name come back. Its predecessor is not written to again, for then it would.
+   * Takes back a segment whose head or first group found no room; what was written before it goes on. A crash may bring its
+   * name back, and its head would say that the predecessor ends where it did then: so it is made empty first, durably. Where
+   * that fails its predecessor must end there, and is not written to again.
    */
-  async #takeBack({ segment, file }: Active): Promise<void> {
-    this.#segments.pop();
-    this.#live = undefined;
-    this.#active = undefined;
+  async #takeBack(name: string, file: DiskFile): Promise<void> {
+    try {
+      await file.truncate(0);
+      if (this.#engine !== "off") await file.writeLater(EMPTY, 0, 0, 0, true);
+    } catch {
+      const previous = this.#active;
+      this.#active = undefined;
+      if (previous !== undefined) this.#keepReader(previous.segment.generation, previous.file);
+    }
     await file.close().catch(() => {});
-    await this.#disk.unlink(joinPath(this.#dir, segment.name)).catch(() => {});
+    await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
+  }
+
+  /** A segment that was begun is the newest one from here on. */
+  #install(active: Active): void {
+    const previous = this.#active;
+    this.#segments.push(active.segment);
+    this.#live = undefined;
+    this.#active = active;
+    if (previous !== undefined) this.#keepReader(previous.segment.generation, previous.file);
   }
 
   /** A sync off the event loop, of everything written to the segment so far. */
@@ -735,7 +752,7 @@ export class Log<T> implements GroupSink {
 
   /**
    * Begins a segment with room for `bytes` after its head: takes a file, gives it its name, makes that durable,
-   * and writes the head (which carries a recovered tail when there is one). Not synced and not named in STATE yet.
+   * and writes the head (which carries a recovered tail when there is one). Not synced, not installed and not named in STATE yet.
    */
   async #beginSegment(bytes: number, carry: CarriedTail | undefined): Promise<Active> {
     const previous = this.#active;
@@ -767,10 +784,12 @@ export class Log<T> implements GroupSink {
     try {
       await file.writeLater(head.bytes, 0, head.used, 0, false);
     } catch (error) {
-      await file.close().catch(() => {});
-      if (this.#engine !== "off" && !isNoSpace(error)) throw new Poison(error, false);
-      // Where the file has no zeros yet this is where room is made; nothing that counts stands in it.
-      await this.#disk.unlink(joinPath(this.#dir, segment.name)).catch(() => {});
+      if (this.#engine !== "off" && !isNoSpace(error)) {
+        await file.close().catch(() => {});
+        throw new Poison(error, false);
+      }
+      // Where the file has no zeros yet this is where room is made. All of the head may be there, whatever the call says.
+      await this.#takeBack(segment.name, file);
       throw spaceError(`make segment ${segment.name}`, error, { file: segment.name });
     }
     this.#bytes += head.used;
@@ -785,12 +804,7 @@ export class Log<T> implements GroupSink {
     );
     segment.end = head.used;
     const aheadBytes = this.#firstAheadBytes;
-    const active: Active = { segment, file, unsynced: true, zeroedTo, aheadBytes, largeBytes: 0, full: false };
-    this.#segments.push(segment);
-    this.#live = undefined;
-    this.#active = active;
-    if (previous !== undefined) this.#keepReader(previous.segment.generation, previous.file);
-    return active;
+    return { segment, file, unsynced: true, zeroedTo, aheadBytes, largeBytes: 0, full: false };
   }
 
   /**
@@ -897,6 +911,7 @@ export class Log<T> implements GroupSink {
     const started = nowMs();
     try {
       const active = await this.#beginSegment(0, carry);
+      this.#install(active);
       await this.#syncNow(active, started);
       await this.#name(active);
       this.#note(active.segment);

@@ -114,16 +114,15 @@ const acknowledging: readonly PlantedBug[] = [
       {
         file: "wal/log.js",
         text: "ms = await this.#write(active, group, sync);",
-        replacement: `await this.#name(active);
+        replacement: `this.#install(active);
+            await this.#name(active);
             ms = await this.#write(active, group, sync);`,
       },
       {
         file: "wal/log.js",
-        text: `throw error;
-        }
+        text: `this.#install(active);
         await this.#name(active);`,
-        replacement: `throw error;
-        }`,
+        replacement: "",
       },
     ],
   },
@@ -420,7 +419,21 @@ const failing: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/log.js",
-        text: `if (this.#engine !== "off")
+        text: `await file.truncate(segment.end);
+            if (this.#engine !== "off")
+                await file.writeLater(EMPTY, 0, 0, 0, true);`,
+        replacement: "await file.truncate(segment.end);",
+      },
+    ],
+  },
+  {
+    name: "taken-back-segment-keeps-its-head",
+    why: "A segment whose head or first group found no room (ENOSPC) is removed as it is, and the one before it is written on: a power cut brings the name back, and its head says that the log ends where it did then.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `await file.truncate(0);
+            if (this.#engine !== "off")
                 await file.writeLater(EMPTY, 0, 0, 0, true);`,
         replacement: "",
       },

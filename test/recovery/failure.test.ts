@@ -339,6 +339,14 @@ describe("a group that makes its segment's file longer", () => {
     return saves;
   };
 
+  async function holdsAfterPowerCuts(disk: TestDisk, state: string): Promise<void> {
+    for (let seed = 0; seed < 30; seed++) {
+      const again = await open(disk.powerCut(randomOf(seed)));
+      expect(stateOf(again)).toBe(state);
+      await again.close();
+    }
+  }
+
   for (const sync of ["inline", "worker", "off"] as const) {
     for (const code of ["ENOSPC", "EDQUOT", "EFBIG"]) {
       it(`is ERR_NO_SPACE when that fails with ${code}, leaves nothing, and the next call succeeds (sync ${sync})`, async () => {
@@ -500,13 +508,18 @@ describe("a group that makes its segment's file longer", () => {
       }
     });
 
-    it(`leaves no segment when the first group of it finds no room (sync ${sync})`, async () => {
-      const { disk, storage } = await growing(sync);
-      const before = stateOf(storage);
-      const names = [...disk.files().keys()].sort();
-      // The head fits, the group does not, or neither does.
-      for (const heads of [0, 1]) {
-        disk.partialBytes = 100;
+    it(`leaves no segment when the first group of it finds no room, and goes on in the one before (sync ${sync})`, async () => {
+      // The head fits and the group does not, or neither does. What fails lets some of it through, or all.
+      for (const [heads, partialBytes] of [
+        [0, 100],
+        [0, 1 << 20],
+        [1, 100],
+        [1, 1 << 20],
+      ] as const) {
+        const { disk, storage } = await growing(sync);
+        const before = stateOf(storage);
+        const names = [...disk.files().keys()].sort();
+        disk.partialBytes = partialBytes;
         let writes = 0;
         disk.before = (operation, name) => {
           if (operation === "write" && isSegment(name) && name !== names[1] && writes++ >= heads) throw errno("ENOSPC");
@@ -516,24 +529,47 @@ describe("a group that makes its segment's file longer", () => {
         expect(storage.stats()).toMatchObject({ state: "open", segments: 1 });
         expect(stateOf(storage)).toBe(before);
         expect([...disk.files().keys()].sort()).toEqual(names);
-        for (let seed = 0; seed < 10; seed++) {
-          const again = await open(disk.powerCut(randomOf(seed)));
-          expect(stateOf(again)).toBe(before);
-          await again.close();
-        }
+        await holdsAfterPowerCuts(disk, before);
+        // On the full disk, where the segment before has room. The name of the other one may come back yet.
+        disk.before = (operation, name) => {
+          if (operation === "open" && name === "spare") throw errno("ENOSPC");
+        };
+        await storage.save({ entries: run(3, 1) });
+        expect(storage.stats().segments).toBe(1);
+        await holdsAfterPowerCuts(disk, stateOf(storage));
+        disk.before = () => {};
+        await storage.save({ entries: run(4, 1, 1, 4000) });
+        expect(storage.stats().segments).toBe(2);
+        const after = stateOf(storage);
+        await holdsAfterPowerCuts(disk, after);
+        await storage.close();
+        await holdsAfterPowerCuts(disk, after);
       }
-      disk.before = () => {};
-      // Small enough for the segment before: it goes into another one all the same.
-      await storage.save({ entries: run(3, 1) });
-      expect(storage.stats().segments).toBe(2);
-      await storage.save({ entries: run(4, 1, 1, 4000) });
-      const after = stateOf(storage);
-      const images = Array.from({ length: 10 }, (_, i) => disk.powerCut(randomOf(i)));
-      await storage.close();
-      for (const image of [disk, ...images]) {
-        const again = await open(image);
-        expect(stateOf(again)).toBe(after);
-        await again.close();
+    });
+
+    it(`ends the segment before when the new one cannot be taken back for good (sync ${sync})`, async () => {
+      for (const last of ["truncate", "sync"] as const) {
+        const { disk, storage } = await growing(sync);
+        const before = stateOf(storage);
+        // All of the head is there.
+        disk.partialBytes = 1 << 20;
+        disk.before = (operation, name) => {
+          if (!isSegment(name) || name === "0000000000000001.seg") return;
+          if (operation === "write") throw errno("ENOSPC");
+          if (operation === last) throw errno("EIO");
+        };
+        expect((await codeOf(storage.save({ entries: run(3, 1, 1, 4000) }))).code).toBe("ERR_NO_SPACE");
+        expect(storage.stats().state).toBe("open");
+        disk.before = () => {};
+        await holdsAfterPowerCuts(disk, before);
+        await storage.save({ entries: run(3, 1) });
+        expect(storage.stats().segments).toBe(2);
+        const after = stateOf(storage);
+        expect(storage.entries(1, 4)).toHaveLength(3);
+        await holdsAfterPowerCuts(disk, after);
+        await storage.close();
+        expect(disk.openFiles).toBe(0);
+        await holdsAfterPowerCuts(disk, after);
       }
     });
 
