@@ -2,6 +2,8 @@
 // Every code is a heading in docs/ERRORS.md (cause, the state you are in, what to do). Broken invariants of our own are
 // not in here: they are AssertionErrors, see assert.ts.
 
+import { constants } from "node:os";
+
 export const errorCodes = [
   "ERR_COMPACTED",
   "ERR_UNAVAILABLE",
@@ -87,6 +89,12 @@ export class StableLogError extends Error {
 /** The errno name of a system error ("EIO", "ENOSPC", ...), or undefined for anything else. */
 export function errnoOf(error: unknown): string | undefined {
   if (typeof error !== "object" || error === null) return undefined;
-  const code = (error as { code?: unknown }).code;
-  return typeof code === "string" ? code : undefined;
+  const { code, errno } = error as { code?: unknown; errno?: unknown };
+  if (typeof code !== "string") return undefined;
+  // libuv has no name for some that a write can meet (EDQUOT among them): "Unknown system error -122". The system has.
+  return code.startsWith("Unknown system error") ? (nameOf(errno) ?? code) : code;
+}
+
+function nameOf(errno: unknown): string | undefined {
+  return Object.entries(constants.errno).find(([, number]) => number === -Number(errno))?.[0];
 }

@@ -592,7 +592,7 @@ async function failAndGoOn(plan: SeedPlan, spec: FaultSpec, counts: CampaignCoun
     try {
       await run.run(operation);
     } catch (error) {
-      await afterRejection(run, error, spec, counts);
+      await afterRejection(run, plan.config, error, spec, counts);
       // From here on the disk is sound; a fault for good has been met by the operation above and by what came after it.
       if (spec.times === "forGood" && run.disk === disk && fault.struck > 3) disk.heal();
     }
@@ -604,16 +604,30 @@ async function failAndGoOn(plan: SeedPlan, spec: FaultSpec, counts: CampaignCoun
   run.storage = undefined;
   const storage = await run.open();
   run.resume(storage, spec.pages === "revert");
-  const { to, states } = run.facts();
   // What is served now has been earned: the power may go at once.
-  const point = run.disk.crashPoint("posix");
-  const random = new Random(spec.nth);
-  for (const mask of point.masks(3, random)) {
-    const image = run.disk.imageOf(point, mask, undefined, { trace: false });
-    const after = await openAfterCrash(image, plan.config, counts);
-    judge(after, { states, from: to, to, opened: true });
-  }
+  await powerAfter(run, plan.config, run.facts().to, spec.nth, counts);
   await storage.close();
+}
+
+/**
+ * The power goes now, in some ways (a rejected save comes back in few of them): the log then holds `from` steps or more, and
+ * no more than the run does.
+ */
+async function powerAfter(
+  run: StorageRun,
+  config: StorageConfig,
+  from: number,
+  seed: number,
+  counts: CampaignCounts,
+): Promise<void> {
+  const { to, states } = run.facts();
+  const point = run.disk.crashPoint("posix");
+  const random = new Random(seed);
+  for (const mask of point.masks(from === to ? 3 : 16, random)) {
+    const image = run.disk.imageOf(point, mask, undefined, { trace: false });
+    const after = await openAfterCrash(image, config, counts);
+    judge(after, { states, from, to, opened: true });
+  }
 }
 
 /**
@@ -680,8 +694,13 @@ async function fullRun(plan: SeedPlan, at: number, spare: number, counts: Campai
         else if (code !== "ERR_POISONED" && code !== "ERR_IO") {
           throw new WorkloadError(`a full disk is no ${code}`, { cause: error });
         }
-        if (run.storage?.stats().state === "open") run.resume(run.storage, false);
-        else await run.crash(false);
+        if (run.storage?.stats().state === "open") {
+          run.resume(run.storage, false, false);
+          if (code === "ERR_NO_SPACE" && plan.config.options.sync !== "off")
+            await powerAfter(run, plan.config, run.durable, number, counts);
+        } else {
+          await run.crash(false);
+        }
       }
     }
     if (!full) return;
@@ -744,7 +763,13 @@ function mustBeCoded(what: string, error: unknown): StableLogError {
 }
 
 /** A call was rejected: what that says must be so, and the log must be good for the next one. */
-async function afterRejection(run: StorageRun, error: unknown, spec: FaultSpec, counts: CampaignCounts): Promise<void> {
+async function afterRejection(
+  run: StorageRun,
+  config: StorageConfig,
+  error: unknown,
+  spec: FaultSpec,
+  counts: CampaignCounts,
+): Promise<void> {
   const coded = mustBeCoded("a call", error);
   const { storage } = run;
   if (coded.code === "ERR_NO_SPACE") count(counts.probes, "no space");
@@ -752,7 +777,10 @@ async function afterRejection(run: StorageRun, error: unknown, spec: FaultSpec, 
   const reverted = spec.pages === "revert";
   if (storage !== undefined && storage.stats().state === "open") {
     if (coded.code === "ERR_POISONED") throw new WorkloadError("a call was rejected as poisoned, and the log goes on");
-    readable(run, () => run.resume(storage, reverted));
+    readable(run, () => run.resume(storage, reverted, false));
+    // What was rejected for want of room is gone for good, and what was acknowledged is not: the power may go at once.
+    if (coded.code === "ERR_NO_SPACE" && !reverted && config.options.sync !== "off")
+      await powerAfter(run, config, run.durable, spec.nth, counts);
     return;
   }
   if (storage !== undefined) {
@@ -834,11 +862,14 @@ export async function runSeed(seed: number, counts: CampaignCounts, options: See
       await openRun(plan, run.run, { ...drawFault(openTally, random), times: "once" }, counts);
     }
     if (i === 0)
-      await fullRun(plan, random.below(plan.operations.length), random.pick([0, 0, 600, 3000, 9000]), counts);
+      await fullRun(plan, random.below(plan.operations.length), random.pick([0, 200, 400, 800, 3000, 9000]), counts);
   }
   if (faults > 0 && plan.latency && plan.config.options.sync !== "off") {
     await faultsInMeetings(plan, random, 4, counts);
     await faultsInMeetings(plan, new Random(seedOf(seed, 15)), 8, counts);
+  }
+  if (faults > 0 && plan.config.options.sync !== "off") {
+    await groupsWithoutRoom(plan, new Random(seedOf(seed, 16)), 3, counts);
   }
   if (random.chance(options.damage ?? 0.1)) await damageSome(plan, counts);
   counts.seeds++;
@@ -852,6 +883,20 @@ async function faultsInMeetings(plan: SeedPlan, random: Random, runs: number, co
     const nth = 8 + random.below(8);
     const fault: FaultSpec = { on: "syncDir", nth, error: "EIO", times: "once", pages: "clean", bytes: 0 };
     await faultRun({ ...plan, operations }, fault, counts);
+  }
+}
+
+/** The disk has no room for the rest of a write amid groups of several saves, and the power goes at once. @throws CampaignFailure. */
+async function groupsWithoutRoom(plan: SeedPlan, random: Random, runs: number, counts: CampaignCounts): Promise<void> {
+  for (let run = 0; run < runs; run++) {
+    const operations = Array.from(
+      { length: 3 },
+      (): Operation => ({ name: "concurrent", salt: 1 + random.below(999) }),
+    );
+    const nth = 4 + random.below(12);
+    const error = random.pick(["ENOSPC", "EDQUOT", "EFBIG"] as const);
+    const bytes = 200 + random.below(2000);
+    await faultRun({ ...plan, operations }, { on: "write", nth, error, times: "once", pages: "clean", bytes }, counts);
   }
 }
 
@@ -902,7 +947,8 @@ function drawFault(tally: ReadonlyMap<DiskOperation, number>, random: Random): F
   return {
     on,
     nth: 1 + random.below(tally.get(on) ?? 1),
-    error: random.pick(faultErrors),
+    // A write for which there is no room must leave nothing, and that takes a group of several saves to see.
+    error: on === "write" && random.chance(0.5) ? "ENOSPC" : random.pick(faultErrors),
     times: random.chance(0.7) ? "once" : "forGood",
     pages: random.chance(0.8) ? "clean" : "revert",
     bytes: random.pick([0, 1, random.below(600), 1 << 20]),

@@ -396,11 +396,14 @@ export class StorageRun {
   }
 
   /**
-   * Takes what `storage` holds for the log from here on.
+   * Takes what `storage` holds for the log from here on. `earned`: it was opened just now, so that all of it is durable; a log
+   * that went on after a rejected call has synced no more than it had before.
    * @throws WorkloadError unless it is one of the states that a crash may leave.
    */
-  resume(storage: FileStorage, power: boolean): void {
+  resume(storage: FileStorage, power: boolean, earned = true): void {
+    const durable = this.#durable;
     this.giveUp(judge(storage, this.#factsNow(power)));
+    if (!earned) this.#durable = Math.min(durable, this.#durable);
   }
 
   /** Forgets the steps after the first `count`: they are not in the log, and never will be. */

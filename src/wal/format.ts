@@ -159,7 +159,7 @@ export const X_BASE = 48;
 export const X_SEQUENCE = 56;
 export const INDEX_RUN_BYTES = 12;
 
-/** The smallest zero-filled segment; the first of a small log. Later ones grow with it, up to segmentBytes. */
+/** The smallest segment, and the zeros that small groups begin one with. Later ones grow with the log, up to segmentBytes. */
 export const FIRST_SEGMENT_BYTES = 256 * 1024;
 export const MIN_SEGMENT_BYTES = 4096;
 export const DEFAULT_SEGMENT_BYTES = 64 * 1024 * 1024;

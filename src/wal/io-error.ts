@@ -4,6 +4,11 @@ import { AssertionError } from "../base/assert.js";
 import { type ErrorCode, type ErrorDetail, errnoOf, StableLogError } from "../base/errors.js";
 
 const NO_SPACE = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+/** A failure to make room, which is no failure of the disk. */
+export function isNoSpace(error: unknown): boolean {
+  return NO_SPACE.has(errnoOf(error) ?? "");
+}
+
 const NO_WRITING = new Set(["EROFS", "EACCES", "EPERM", "ERR_ACCESS_DENIED"]);
 
 /**
@@ -11,7 +16,7 @@ const NO_WRITING = new Set(["EROFS", "EACCES", "EPERM", "ERR_ACCESS_DENIED"]);
  * error goes through as it is.
  */
 export function spaceError(action: string, cause: unknown, detail: ErrorDetail = {}): StableLogError {
-  return coded(NO_SPACE.has(errnoOf(cause) ?? "") ? "ERR_NO_SPACE" : "ERR_IO", action, cause, detail);
+  return coded(isNoSpace(cause) ? "ERR_NO_SPACE" : "ERR_IO", action, cause, detail);
 }
 
 /** An error of opening: ERR_READ_ONLY where writing is not allowed, else as spaceError(). */

@@ -35,7 +35,7 @@ import {
   stampFrame,
 } from "./frame.js";
 import { type Group, GroupCommit, type GroupSink } from "./group-commit.js";
-import { openError, readError, spaceError } from "./io-error.js";
+import { isNoSpace, openError, readError, spaceError } from "./io-error.js";
 import { isOldestNeeded, type LogSegment, LogView, NO_RECORDS, newSegment } from "./log-view.js";
 import { type Materialize, RecordCache } from "./record-cache.js";
 import {
@@ -49,7 +49,7 @@ import {
 } from "./recovery.js";
 import { SegmentIndex } from "./segment-index.js";
 import { indexName, parseSegmentName, STATE_NAME, segmentName } from "./segment-name.js";
-import { SegmentPipeline } from "./segment-pipeline.js";
+import { SegmentPipeline, zeroPiece } from "./segment-pipeline.js";
 import { SlabPool } from "./slab.js";
 import { createState, StateFile } from "./state-file.js";
 import { SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
@@ -124,6 +124,14 @@ export interface LogStats {
 
 /** Writes larger than this leave the event loop to others under `auto`: they take milliseconds. */
 const LARGE_GROUP_BYTES = 4 * 1024 * 1024;
+/**
+ * Groups of at least this many bytes need no zeros: the file grows with them. A growing file costs such a write a third of
+ * its speed, zeros ahead of it would cost half; a small one loses a third of its time that way, and zeros nothing.
+ */
+const BARE_GROUP_BYTES = 256 * 1024;
+/** Zeros behind a small group that made its file longer: the first time, and at most; twice as many each time between. */
+const FIRST_AHEAD_BYTES = 32 * 1024;
+const MAX_AHEAD_BYTES = 512 * 1024;
 /** A segment is made for this many times what its predecessor holds: a growing log soon changes files rarely. */
 const GROWTH = 4;
 /** A segment has room for as many groups of the size that it begins with, within the bound. */
@@ -141,6 +149,14 @@ interface Active {
   readonly file: DiskFile;
   /** Written bytes that no sync has covered. */
   unsynced: boolean;
+  /** Zeros stand from the segment's end up to here, when that is further: a group that ends later makes the file longer. */
+  zeroedTo: number;
+  /** Zeros for the next small group that makes the file longer. */
+  aheadBytes: number;
+  /** Bytes of large groups, which want no spare that is zero-filled ahead. */
+  largeBytes: number;
+  /** The file may not become longer (EFBIG), so that what comes next goes into another one. */
+  full: boolean;
 }
 
 /** A failed write or sync of the log itself. */
@@ -188,6 +204,9 @@ export class Log<T> implements GroupSink {
   /** Sequence of the last frame known synced. */
   #durable: number;
 
+  /** BARE_GROUP_BYTES and FIRST_AHEAD_BYTES of this log: segments that are small have room for groups of both kinds, too. */
+  readonly #bareBytes: number;
+  readonly #firstAheadBytes: number;
   #engine: Engine;
   #choice: EngineChoice;
   #status: "open" | "closing" | "poisoned" | "closed" = "open";
@@ -228,6 +247,8 @@ export class Log<T> implements GroupSink {
     const sorted = [...recovered.syncMs].sort((a, b) => a - b);
     const openSyncMs = sorted[Math.floor(sorted.length / 2)];
     const { engine, by } = chooseEngine(options, openSyncMs ?? 0);
+    this.#bareBytes = Math.min(BARE_GROUP_BYTES, Math.floor(options.segmentBytes / 8));
+    this.#firstAheadBytes = Math.min(FIRST_AHEAD_BYTES, Math.floor(options.segmentBytes / 16));
     this.#engine = engine;
     this.#choice = { by, openSyncMs, slowMs: SLOW_SYNC_MS };
     const slabs = new SlabPool(options.cacheBytes);
@@ -445,7 +466,7 @@ export class Log<T> implements GroupSink {
   commit(group: Group): Promise<void> | undefined {
     if (group.used === 0) return undefined;
     const active = this.#active;
-    if (active === undefined || active.segment.end + group.used > active.segment.capacity) {
+    if (active === undefined || active.full || active.segment.end + group.used > active.segment.capacity) {
       return this.#commitInNewSegment(group);
     }
     const sync = group.mustSync && this.#engine !== "off";
@@ -476,22 +497,23 @@ export class Log<T> implements GroupSink {
     const { segment, file } = active;
     const { slab, start, end } = group;
     this.#stamp(group, segment);
-    if (this.#engine === "worker" || this.#large(group)) {
-      const started = nowMs();
-      const written = sync
-        ? file.commit(slab.bytes, start, end, segment.end)
-        : file.writeLater(slab.bytes, start, end, segment.end, false);
-      return written.then(
-        () => nowMs() - started,
-        (error: unknown) => {
-          throw new Poison(error, true);
-        },
-      );
-    }
+    const after = segment.end + group.used;
+    const grows = after > active.zeroedTo;
+    if (this.#engine === "worker" || this.#large(group)) return this.#writeLater(active, group, sync);
     try {
       file.write(slab.bytes, start, end, segment.end);
     } catch (error) {
+      if (grows && isNoSpace(error)) return this.#cutBack(active, error);
       throw new Poison(error, bytesWritten(error) > 0);
+    }
+    const zeros = grows ? this.#zerosBehind(active, group) : 0;
+    if (zeros > 0) {
+      try {
+        file.write(zeroPiece(), 0, zeros, after);
+        active.zeroedTo = after + zeros;
+      } catch {
+        // Room ahead is no promise. A disk that is full, or broken, says so to who needs it.
+      }
     }
     if (!sync) return 0;
     const started = nowMs();
@@ -501,6 +523,74 @@ export class Log<T> implements GroupSink {
       throw new Poison(error, true);
     }
     return nowMs() - started;
+  }
+
+  /** #write() off the event loop. */
+  async #writeLater(active: Active, group: Group, sync: boolean): Promise<number> {
+    const { segment, file } = active;
+    const { slab, start, end } = group;
+    const after = segment.end + group.used;
+    const grows = after > active.zeroedTo;
+    const started = nowMs();
+    try {
+      // A write that finds no room costs the group alone, a sync that fails costs the log: they are called apart where both may.
+      if (sync && !grows) await file.commit(slab.bytes, start, end, segment.end);
+      else await file.writeLater(slab.bytes, start, end, segment.end, false);
+    } catch (error) {
+      if (grows && isNoSpace(error)) return this.#cutBack(active, error);
+      throw new Poison(error, true);
+    }
+    const zeros = grows ? this.#zerosBehind(active, group) : 0;
+    if (zeros > 0) {
+      await file.writeLater(zeroPiece(), 0, zeros, after, false).then(
+        () => {
+          active.zeroedTo = after + zeros;
+        },
+        () => {
+          // As in #write().
+        },
+      );
+    }
+    if (sync && grows) {
+      try {
+        await file.writeLater(EMPTY, 0, 0, 0, true);
+      } catch (error) {
+        throw new Poison(error, true);
+      }
+    }
+    return nowMs() - started;
+  }
+
+  /**
+   * Zeros to write behind a group that makes the file longer, so that the next small ones do not. More each time that small
+   * groups come to the end of them, few again behind a large group, which would only write them once more.
+   */
+  #zerosBehind(active: Active, group: Group): number {
+    const { segment, aheadBytes } = active;
+    if (this.#engine === "off") return 0;
+    if (group.used >= this.#bareBytes) {
+      active.aheadBytes = this.#firstAheadBytes;
+      return 0;
+    }
+    active.aheadBytes = Math.min(2 * aheadBytes, MAX_AHEAD_BYTES);
+    return Math.min(aheadBytes, segment.capacity - segment.end - group.used);
+  }
+
+  /**
+   * The disk has no room for a group. What went through of it is cut off, and that is made durable: whole frames may be among
+   * it, and a save that was rejected for want of room must not be there after a crash. Rejects with what the group's savers get.
+   */
+  async #cutBack(active: Active, cause: unknown): Promise<never> {
+    const { segment, file } = active;
+    active.zeroedTo = segment.end;
+    active.full = errnoOf(cause) === "EFBIG";
+    try {
+      await file.truncate(segment.end);
+      if (this.#engine !== "off") await file.writeLater(EMPTY, 0, 0, 0, true);
+    } catch (error) {
+      throw new Poison(error, true);
+    }
+    throw spaceError(`make room in ${segment.name}`, cause, { file: segment.name });
   }
 
   #large(group: Group): boolean {
@@ -530,6 +620,7 @@ export class Log<T> implements GroupSink {
     }
     if (segment.from !== from) this.#live = undefined;
     segment.end += used;
+    if (used >= this.#bareBytes) active.largeBytes += used;
     this.#saves += group.saves;
     this.#bytes += used;
     this.#writes++;
@@ -545,7 +636,7 @@ export class Log<T> implements GroupSink {
     } else {
       active.unsynced = true;
     }
-    this.#pipeline.advance(segment.end / segment.capacity, this.#nextCapacity());
+    this.#pipeline.advance((segment.end - active.largeBytes) / segment.capacity, this.#nextCapacity());
   }
 
   #noteSync(active: Active, ms: number): void {
@@ -597,9 +688,44 @@ export class Log<T> implements GroupSink {
     const active = await this.#beginSegment(group.used, undefined);
     // The head is synced with the first group whatever that asks for: STATE may name it only then.
     const sync = this.#engine !== "off";
-    const ms = await this.#write(active, group, sync);
+    let ms: number;
+    try {
+      ms = await this.#write(active, group, sync);
+    } catch (error) {
+      if (error instanceof Poison) this.#install(active);
+      else await this.#takeBack(active.segment.name, active.file);
+      throw error;
+    }
+    this.#install(active);
     await this.#name(active);
     this.#written(active, group, sync, ms);
+  }
+
+  /**
+   * Takes back a segment whose head or first group found no room; what was written before it goes on. A crash may bring its
+   * name back, and its head would say that the predecessor ends where it did then: so it is made empty first, durably. Where
+   * that fails its predecessor must end there, and is not written to again.
+   */
+  async #takeBack(name: string, file: DiskFile): Promise<void> {
+    try {
+      await file.truncate(0);
+      if (this.#engine !== "off") await file.writeLater(EMPTY, 0, 0, 0, true);
+    } catch {
+      const previous = this.#active;
+      this.#active = undefined;
+      if (previous !== undefined) this.#keepReader(previous.segment.generation, previous.file);
+    }
+    await file.close().catch(() => {});
+    await this.#disk.unlink(joinPath(this.#dir, name)).catch(() => {});
+  }
+
+  /** A segment that was begun is the newest one from here on. */
+  #install(active: Active): void {
+    const previous = this.#active;
+    this.#segments.push(active.segment);
+    this.#live = undefined;
+    this.#active = active;
+    if (previous !== undefined) this.#keepReader(previous.segment.generation, previous.file);
   }
 
   /** A sync off the event loop, of everything written to the segment so far. */
@@ -625,8 +751,8 @@ export class Log<T> implements GroupSink {
   }
 
   /**
-   * Begins a segment with room for `bytes` after its head: takes a zero-filled file, gives it its name, makes that durable,
-   * and writes the head (which carries a recovered tail when there is one). Not synced and not named in STATE yet.
+   * Begins a segment with room for `bytes` after its head: takes a file, gives it its name, makes that durable,
+   * and writes the head (which carries a recovered tail when there is one). Not synced, not installed and not named in STATE yet.
    */
   async #beginSegment(bytes: number, carry: CarriedTail | undefined): Promise<Active> {
     const previous = this.#active;
@@ -636,7 +762,8 @@ export class Log<T> implements GroupSink {
     const base = carry?.base ?? this.view.last;
     const shape = this.#headShape(carry);
     const headBytes = frameBytes(f.LINK_BYTES + partBytesMax(shape));
-    const { file, capacity } = await this.#makeSegmentFile(generation, headBytes + bytes, carry !== undefined);
+    const made = await this.#makeSegmentFile(generation, headBytes, bytes, carry !== undefined);
+    const { file, zeroedTo, capacity } = made;
     this.#nextGeneration = generation + 1;
     const segment = newSegment(this.#logId, generation, capacity, base, newest?.generation ?? 0);
     const head = this.#encodeHead(segment, newest, shape, headBytes, carry);
@@ -657,10 +784,12 @@ export class Log<T> implements GroupSink {
     try {
       await file.writeLater(head.bytes, 0, head.used, 0, false);
     } catch (error) {
-      await file.close().catch(() => {});
-      if (this.#engine !== "off") throw new Poison(error, false);
-      // With sync off the file has no zeros yet, so this is where room is made; nothing stands in it.
-      await this.#disk.unlink(joinPath(this.#dir, segment.name)).catch(() => {});
+      if (this.#engine !== "off" && !isNoSpace(error)) {
+        await file.close().catch(() => {});
+        throw new Poison(error, false);
+      }
+      // Where the file has no zeros yet this is where room is made. All of the head may be there, whatever the call says.
+      await this.#takeBack(segment.name, file);
       throw spaceError(`make segment ${segment.name}`, error, { file: segment.name });
     }
     this.#bytes += head.used;
@@ -674,40 +803,46 @@ export class Log<T> implements GroupSink {
       `the head of ${segment.name} contradicts the log`,
     );
     segment.end = head.used;
-    const active: Active = { segment, file, unsynced: true };
-    this.#segments.push(segment);
-    this.#live = undefined;
-    this.#active = active;
-    if (previous !== undefined) this.#keepReader(previous.segment.generation, previous.file);
-    return active;
+    const aheadBytes = this.#firstAheadBytes;
+    return { segment, file, unsynced: true, zeroedTo, aheadBytes, largeBytes: 0, full: false };
   }
 
   /**
-   * A file with the name of the new segment, zero-filled and durable as such, with room for `least` bytes or more. A disk
-   * that has no room for a segment of the usual size may have some for a smaller one. Failing here is no failure of the log.
+   * A file with the name of the new segment, durable as such, how far it is zero, and what the segment may hold: its head and
+   * `bytes`, or more. Where a large group comes first no zeros are made for it, and the file grows; else the segment is as
+   * long as its zeros. A disk that has no room for one of the usual size may have some for a smaller one. Failing here is no
+   * failure of the log.
    */
   async #makeSegmentFile(
     generation: number,
-    least: number,
+    headBytes: number,
+    bytes: number,
     opening: boolean,
-  ): Promise<{ file: DiskFile; capacity: number }> {
+  ): Promise<{ file: DiskFile; zeroedTo: number; capacity: number }> {
     const name = segmentName(generation);
     const action = `make segment ${name}`;
+    const least = headBytes + bytes;
     // A new log under load is told by its first group: it would soon be changing files all the time.
     const burst = Math.min(GROUPS_A_SEGMENT * least, MAX_BURST_BYTES, this.#options.segmentBytes);
     // Whoever opens a log waits for no more than what is carried; it then grows up again.
     const first = Math.max(least, Math.min(f.FIRST_SEGMENT_BYTES, this.#options.segmentBytes));
     let capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
+    // A large group makes its own room. A carried tail has it made first: no room then is found out before its head is written.
+    const bare = !opening && bytes >= this.#bareBytes;
+    // Among large groups a small one does not wait for zeros that they would only write over.
+    const grows = bare || !this.#wantsSpare();
+    // Where none are filled ahead a save waits for a part of them, no more; far smaller segments would never catch up with a load.
+    const part = Math.max(grows ? 0 : Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
+    let zeros = bare ? 0 : Math.max(least, Math.min(capacity, part));
     let file: DiskFile | undefined;
     while (file === undefined) {
       try {
-        // Where none is filled ahead a save waits for a part of it, no more; far smaller ones would never catch up with a load.
-        const part = Math.max(Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
-        file = await this.#pipeline.take(Math.max(least, Math.min(capacity, part)));
+        file = await this.#pipeline.take(zeros);
       } catch (cause) {
         const error = spaceError(action, cause, { file: name });
-        if (error.code !== "ERR_NO_SPACE" || capacity === least) throw error;
-        capacity = Math.max(least, Math.floor(capacity / 2));
+        if (error.code !== "ERR_NO_SPACE" || zeros <= least) throw error;
+        zeros = Math.max(least, Math.floor(zeros / 2));
+        capacity = zeros;
       }
     }
     const path = joinPath(this.#dir, name);
@@ -717,8 +852,8 @@ export class Log<T> implements GroupSink {
         () => this.#pipeline.rename(path),
         () => this.#disk.unlink(path).catch(() => {}),
       );
-      // With sync off it is empty, and grows.
-      return { file, capacity: this.#engine === "off" ? capacity : file.size() };
+      const zeroedTo = file.size();
+      return { file, zeroedTo, capacity: grows || this.#engine === "off" ? capacity : zeroedTo };
     } catch (error) {
       this.#nextGeneration = generation + 1;
       await file.close().catch(() => {});
@@ -776,6 +911,7 @@ export class Log<T> implements GroupSink {
     const started = nowMs();
     try {
       const active = await this.#beginSegment(0, carry);
+      this.#install(active);
       await this.#syncNow(active, started);
       await this.#name(active);
       this.#note(active.segment);
@@ -875,13 +1011,18 @@ export class Log<T> implements GroupSink {
         if ((await this.#disk.stat(joinPath(this.#dir, indexName(segment.generation)))) !== undefined) {
           await this.#disk.unlink(joinPath(this.#dir, indexName(segment.generation)));
         }
-        if (!(await this.#pipeline.recycle(path, this.names))) await this.#disk.unlink(path);
+        if (!(await this.#pipeline.recycle(path, this.names, this.#wantsSpare()))) await this.#disk.unlink(path);
       } catch (error) {
         segments.unshift(segment);
         this.#live = undefined;
         throw spaceError(`remove segment ${segment.name}`, error, { file: segment.name });
       }
     }
+  }
+
+  /** Where large groups are most of what is written, a file full of old bytes would only be cut to nothing while a save waits. */
+  #wantsSpare(): boolean {
+    return this.#active === undefined || 2 * this.#active.largeBytes <= this.#active.segment.end;
   }
 
   /**

@@ -1,5 +1,5 @@
 // The next segment's file, ready before it is needed: zero-filled in paced pieces and synced off the hot path, so that
-// writing a segment never allocates blocks and a full disk strikes while nothing has been promised. One spare file at most,
+// small groups never allocate blocks and a full disk strikes while nothing has been promised. One spare file at most,
 // under a name of its own; a segment that compaction released is renamed to it and filled with zeros again. Used by log.ts.
 //
 // Zeros go to a file of their own because zero-filling the file being written makes its own syncs flush the zeros.
@@ -19,8 +19,8 @@ const PACE_TO = 0.9;
 
 let zeros: Uint8Array | undefined;
 
-/** A piece of zeros, one for all logs of the process: nobody writes to it. */
-function zeroPiece(): Uint8Array {
+/** PIECE_BYTES zeros, the same for all logs of the process: nobody writes to it. */
+export function zeroPiece(): Uint8Array {
   zeros ??= new Uint8Array(PIECE_BYTES);
   return zeros;
 }
@@ -64,18 +64,18 @@ export class SegmentPipeline {
   }
 
   /**
-   * A file under the spare's name, zero for `least` bytes or more, all of them synced, and nothing but zeros beyond. Its size()
+   * A file under the spare's name, zero for `zeros` bytes or more, all of them synced, and nothing but zeros beyond. Its size()
    * says how far it goes: a spare is taken as far as it is filled, because who waits for the rest holds up every save.
    * rename() then gives it its own name. Rejects with the system's error when it cannot be made; nothing is left behind then.
    */
-  async take(least: number): Promise<DiskFile> {
+  async take(zeros: number): Promise<DiskFile> {
     this.#hurry = true;
     while (this.#work !== undefined) await this.#work;
     this.#hurry = false;
     return this.#alone(async () => {
       const spare = (this.#spare ??= await this.#create());
       if (this.#zeroFill) {
-        const enough = Math.max(spare.filled, least);
+        const enough = Math.max(spare.filled, zeros);
         if (spare.found > enough) {
           await spare.file.truncate(enough);
           spare.dirty = true;
@@ -121,14 +121,14 @@ export class SegmentPipeline {
   }
 
   /**
-   * Offers a released segment's file. True when nothing stands at `path` any more: it is the spare now, or was taken away by
-   * an earlier call that failed after that. The rename is durable before a byte of it is overwritten, so a crash never
-   * leaves zeros under a segment's name.
+   * Offers a released segment's file, which is not taken unless a spare is `wanted`. True when nothing stands at `path` any
+   * more: it is the spare now, or was taken away by an earlier call that failed after that. The rename is durable before a
+   * byte of it is overwritten, so a crash never leaves zeros under a segment's name.
    */
-  async recycle(path: string, names: DirectoryNames): Promise<boolean> {
+  async recycle(path: string, names: DirectoryNames, wanted = true): Promise<boolean> {
     if ((await this.#disk.stat(path)) === undefined) return true;
     while (this.#work !== undefined) await this.#work;
-    if (!this.#zeroFill || this.#closed || this.#taken || this.#spare !== undefined) return false;
+    if (!wanted || !this.#zeroFill || this.#closed || this.#taken || this.#spare !== undefined) return false;
     await this.#alone(async () => {
       await names.give(() => this.#disk.rename(path, this.#path));
       const file = await this.#disk.open(this.#path, "write");

@@ -82,6 +82,20 @@ const acknowledging: readonly PlantedBug[] = [
     ],
   },
   {
+    name: "growth-unsynced",
+    why: "A group that makes its file longer is written and not synced, as if the zeros behind it had been: a power cut takes acknowledged saves, or the size that reaches them.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `if (!sync)
+            return 0;`,
+        replacement: `if (!sync || grows)
+            return 0;`,
+      },
+      { file: "wal/log.js", text: "if (sync && grows) {", replacement: "if (sync && !grows) {" },
+    ],
+  },
+  {
     name: "unsynced-predecessor",
     why: "What a full segment has unsynced is not synced before its successor begins: a power cut leaves a hole in an older segment that its successor links to as whole.",
     patches: [
@@ -99,10 +113,16 @@ const acknowledging: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/log.js",
-        text: `const ms = await this.#write(active, group, sync);
+        text: "ms = await this.#write(active, group, sync);",
+        replacement: `this.#install(active);
+            await this.#name(active);
+            ms = await this.#write(active, group, sync);`,
+      },
+      {
+        file: "wal/log.js",
+        text: `this.#install(active);
         await this.#name(active);`,
-        replacement: `await this.#name(active);
-        const ms = await this.#write(active, group, sync);`,
+        replacement: "",
       },
     ],
   },
@@ -280,9 +300,9 @@ const failing: readonly PlantedBug[] = [
       },
       {
         file: "wal/log.js",
-        text: "? file.commit(slab.bytes, start, end, segment.end)",
-        replacement: `? file.commit(slab.bytes, start, end, segment.end)
-                    .catch(() => file.writeLater(EMPTY, 0, 0, 0, true))`,
+        text: "await file.commit(slab.bytes, start, end, segment.end);",
+        replacement: `await file.commit(slab.bytes, start, end, segment.end)
+                    .catch(() => file.writeLater(EMPTY, 0, 0, 0, true));`,
       },
     ],
   },
@@ -315,12 +335,12 @@ const failing: readonly PlantedBug[] = [
       },
       {
         file: "wal/log.js",
-        text: `return written.then(() => nowMs() - started, (error) => {
-                throw`,
-        replacement: `return written.then(() => nowMs() - started, (error) => {
-                if (errnoOf(error) === "ENOSPC" || errnoOf(error) === "EDQUOT")
-                    throw spaceError("save", error, { file: segment.name });
-                throw`,
+        text: `if (grows && isNoSpace(error))
+                return this.#cutBack(active, error);
+            throw new Poison(error, true);`,
+        replacement: `if (isNoSpace(error))
+                return this.#cutBack(active, error);
+            throw new Poison(error, true);`,
       },
     ],
   },
@@ -380,21 +400,42 @@ const failing: readonly PlantedBug[] = [
     ],
   },
   {
-    name: "enospc-of-spare-ignored",
-    why: "A next segment that cannot be filled with zeros (ENOSPC) is used as far as it goes: the disk is full amid a save then, which poisons the log where ERR_NO_SPACE was promised.",
+    name: "rejected-group-not-cut-off",
+    why: "A group that a growing file has no room for (ENOSPC amid the write) is rejected and what went through of it stays: whole frames of rejected saves are there after a crash, and their places are taken for a tear.",
     patches: [
       {
-        file: "wal/segment-pipeline.js",
-        text: `while (spare.filled < enough)
-                    await this.#fill(spare, enough, false);`,
-        replacement: `try {
-                    while (spare.filled < enough)
-                        await this.#fill(spare, enough, false);
-                }
-                catch (error) {
-                    if (error.code !== "ENOSPC")
-                        throw error;
-                }`,
+        file: "wal/log.js",
+        text: `active.full = errnoOf(cause) === "EFBIG";
+        try {
+            await file.truncate(segment.end);`,
+        replacement: `active.full = errnoOf(cause) === "EFBIG";
+        try {`,
+      },
+    ],
+  },
+  {
+    name: "cut-back-unsynced",
+    why: "What went through of a group that found no room is cut off, and the cut is not synced: a power cut undoes it, and saves that were rejected for good are there.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `await file.truncate(segment.end);
+            if (this.#engine !== "off")
+                await file.writeLater(EMPTY, 0, 0, 0, true);`,
+        replacement: "await file.truncate(segment.end);",
+      },
+    ],
+  },
+  {
+    name: "taken-back-segment-keeps-its-head",
+    why: "A segment whose head or first group found no room (ENOSPC) is removed as it is, and the one before it is written on: a power cut brings the name back, and its head says that the log ends where it did then.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `await file.truncate(0);
+            if (this.#engine !== "off")
+                await file.writeLater(EMPTY, 0, 0, 0, true);`,
+        replacement: "",
       },
     ],
   },
@@ -892,8 +933,20 @@ const recovering: readonly PlantedBug[] = [
             const last = log.#segments.at(-1);
             if (log.#active === undefined && last !== undefined && log.#foundZeroTail && last.end < last.capacity) {
                 const file = await disk.open(joinPath(dir, last.name), "write");
-                log.#active = { segment: last, file, unsynced: false };
+                log.#active = { segment: last, file, unsynced: false, zeroedTo: file.size(), aheadBytes: 0, largeBytes: 0, full: false };
             }`,
+      },
+    ],
+  },
+  {
+    name: "unbegun-removal-unsynced",
+    why: "A segment that was never begun is removed and that is not synced: behind a sync that failed (EIO) the disk may hold it whole, and a power cut brings back what open() has answered without.",
+    patches: [
+      {
+        file: "wal/log.js",
+        text: `if (unbegun && this.#engine !== "off")
+            await this.#disk.syncDir(this.#dir);`,
+        replacement: "",
       },
     ],
   },

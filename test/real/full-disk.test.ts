@@ -143,6 +143,29 @@ for (const fileSystem of fileSystems) {
       },
     );
 
+    it.each(["inline", "worker", "off"] as const)(
+      "large saves are ERR_NO_SPACE while their segment grows, nothing is lost, and the log goes on with room (%s)",
+      async (sync) => {
+        await on(fileSystem, async (path) => {
+          await fill(path);
+          const task = {
+            ...taskOn(path, sync, false),
+            options: { sync, segmentBytes: 1 << 20 },
+            script: { seed: 6, sizes: "medium", installs: 0 },
+          } as const;
+          const { code, lines, stderr } = await home.start("filling", task).ended;
+          expect([code, stderr, lines.at(-1)]).toEqual([0, "", "done"]);
+          const failures = lines.filter((line) => line.startsWith("failed"));
+          expect(failures.length).toBeGreaterThanOrEqual(3);
+          for (const line of failures) expect(line).toMatch(/^failed \w+ ERR_NO_SPACE ENOSPC open$/);
+          expect(lines).toContain("reopened true");
+          const saved = lines.filter((line) => line.startsWith("saved")).length;
+          const found = await new Ledger().settle(task.dir, task, lines, `${fileSystem.name}, ${sync}, large`);
+          expect(found).toMatchObject({ saves: saved, verdict: "clean" });
+        });
+      },
+    );
+
     it("save() is ERR_NO_SPACE or ERR_POISONED with sync off, and all that was acknowledged is there", async () => {
       await on(fileSystem, async (path) => {
         await fill(path);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StableLogError } from "../../src/base/errors.js";
 import type { FileStorage } from "../../src/storage/file-storage.js";
 import { codeOf, fill, hard, noted, open, run, type Step, stateOf, statesOf, voters } from "./helpers.js";
-import { CHANGING, errno, type Operation, TestDisk } from "./test-disk.js";
+import { CHANGING, errno, type Operation, randomOf, TestDisk } from "./test-disk.js";
 
 const unhandled: unknown[] = [];
 const note = (reason: unknown): void => {
@@ -201,13 +201,19 @@ describe("failing to make room", () => {
       it(`a ${what} of the next segment that fails with ${errnoName} rejects the queue, and the next call succeeds`, async () => {
         const disk = new TestDisk();
         const storage = await started(disk);
+        // What is left of the segment is less than the next save takes, which is small: it wants zeros.
+        await storage.save({ entries: run(4, 1, 1, 3200) });
         const before = stateOf(storage);
         failing(disk, wanted, errnoName);
-        const large = storage.save({ entries: run(4, 1, 1, 4000) });
-        const behind = storage.save({ entries: run(5, 1) });
-        const compact = storage.compact(4);
-        for (const call of [large, behind, compact]) call.catch(() => {});
-        for (const call of [large, behind, compact]) {
+        disk.turns = () => 1;
+        const next = storage.save({ entries: run(5, 1, 1, 380) });
+        next.catch(() => {});
+        // Once it is under way, the others form the next group.
+        await new Promise((resolve) => setImmediate(resolve));
+        const behind = storage.save({ entries: run(6, 1, 1, 380) });
+        const compact = storage.compact(5);
+        for (const call of [behind, compact]) call.catch(() => {});
+        for (const call of [next, behind, compact]) {
           const error = await codeOf(call);
           expect(error.code).toBe(code);
           expect(error.cause).toMatchObject({ code: errnoName });
@@ -215,8 +221,8 @@ describe("failing to make room", () => {
         expect(stateOf(storage)).toBe(before);
         expect(storage.stats().state).toBe("open");
         disk.before = () => {};
-        await storage.save({ entries: run(4, 1, 1, 4000), hardState: hard(1, 4) });
-        expect(storage.lastIndex()).toBe(4);
+        await storage.save({ entries: run(5, 1, 1, 380), hardState: hard(1, 5) });
+        expect(storage.lastIndex()).toBe(5);
         const after = stateOf(storage);
         const image = disk.killed();
         await storage.close();
@@ -272,8 +278,10 @@ describe("failing to make room", () => {
       await storage.close();
       const full = image as TestDisk;
       expect((await open(full.killed()).then(close)).recovery.carriedEntries).toBe(3);
+      const there = new Set(full.files().keys());
       const outOfSpace = (operation: Operation, name: string): boolean =>
-        (operation === "write" || operation === "sync") && (name === "spare" || name.endsWith(".idx"));
+        ((operation === "write" || operation === "sync") && (name === "spare" || name.endsWith(".idx"))) ||
+        (operation === "write" && isSegment(name) && !there.has(name));
       for (let round = 0; round < 3; round++) {
         failing(full, outOfSpace, "ENOSPC");
         const again = await open(full);
@@ -311,6 +319,304 @@ describe("failing to make room", () => {
   async function close(storage: FileStorage): Promise<FileStorage> {
     await storage.close();
     return storage;
+  }
+});
+
+describe("a group that makes its segment's file longer", () => {
+  /** A log whose segment has no zeros: a large save began it, and the next one grows the file. */
+  async function growing(sync: "inline" | "worker" | "off"): Promise<{ disk: TestDisk; storage: FileStorage }> {
+    const disk = new TestDisk();
+    const storage = await open(disk, { sync });
+    await storage.save({ entries: run(1, 2, 1, 300), hardState: hard(1, 1) });
+    return { disk, storage };
+  }
+
+  const sizeOf = (disk: TestDisk, name = "0000000000000001.seg"): number => disk.get(name).length;
+  /** Whole saves of the group are among what goes through of it. */
+  const calls = (storage: FileStorage): Promise<void>[] => {
+    const saves = [3, 4, 5, 6].map((index) => storage.save({ entries: run(index, 1, 1, 200) }));
+    for (const save of saves) save.catch(() => {});
+    return saves;
+  };
+
+  async function holdsAfterPowerCuts(disk: TestDisk, state: string): Promise<void> {
+    for (let seed = 0; seed < 30; seed++) {
+      const again = await open(disk.powerCut(randomOf(seed)));
+      expect(stateOf(again)).toBe(state);
+      await again.close();
+    }
+  }
+
+  for (const sync of ["inline", "worker", "off"] as const) {
+    for (const code of ["ENOSPC", "EDQUOT", "EFBIG"]) {
+      it(`is ERR_NO_SPACE when that fails with ${code}, leaves nothing, and the next call succeeds (sync ${sync})`, async () => {
+        for (const partialBytes of [0, 1, 300, 700]) {
+          const { disk, storage } = await growing(sync);
+          const before = stateOf(storage);
+          const end = sizeOf(disk);
+          disk.partialBytes = partialBytes;
+          const failed = failing(disk, (operation, name) => operation === "write" && isSegment(name), code, 1);
+          for (const save of calls(storage)) {
+            const error = await codeOf(save);
+            expect([error.code, error.maybeDurable ?? false]).toEqual(["ERR_NO_SPACE", false]);
+            expect(error.cause).toMatchObject({ code });
+          }
+          expect(failed.count).toBe(1);
+          expect(storage.stats().state).toBe("open");
+          expect(stateOf(storage)).toBe(before);
+          expect(sizeOf(disk)).toBe(end);
+          const images = sync === "off" ? [] : Array.from({ length: 5 }, (_, i) => disk.powerCut(randomOf(i)));
+          for (const image of [disk.killed(), ...images]) {
+            const again = await open(image);
+            expect(stateOf(again)).toBe(before);
+            expect(again.recovery.verdict).toBe("clean");
+            await again.close();
+          }
+          await Promise.all(calls(storage));
+          expect(storage.lastIndex()).toBe(6);
+          const after = stateOf(storage);
+          const killed = disk.killed();
+          await storage.close();
+          expect(disk.openFiles).toBe(0);
+          for (const each of [disk, killed]) {
+            const again = await open(each);
+            expect(stateOf(again)).toBe(after);
+            await again.close();
+          }
+        }
+      });
+    }
+  }
+
+  it("is followed by a segment that a small group begins without a quarter of it in zeros, unless small ones are most", async () => {
+    const MIB = 1024 * 1024;
+    for (const large of [true, false]) {
+      const disk = new TestDisk();
+      const storage = await open(disk, { segmentBytes: 4 * MIB });
+      const save = (bytes: number): Promise<void> =>
+        storage.save({ entries: run(storage.lastIndex() + 1, 1, 1, bytes) });
+      await save(340_000);
+      // Nobody has made room for it.
+      expect(sizeOf(disk)).toBe(storage.stats().bytes);
+      for (let left = 0; ; ) {
+        left = 4 * MIB - storage.stats().bytes;
+        if (left < 2000) break;
+        await save(left > 400_000 ? (large ? 340_000 : 100_000) : left - 1000);
+      }
+      expect(storage.stats().segments).toBe(1);
+      const { spareBytes } = storage.stats();
+      await save(2000);
+      expect(storage.stats().segments).toBe(2);
+      const size = sizeOf(disk, "0000000000000002.seg");
+      if (large) expect([spareBytes, size]).toEqual([0, MIB / 4]);
+      else expect(size).toBeGreaterThanOrEqual(MIB);
+      await storage.close();
+    }
+  });
+
+  for (const sync of ["inline", "worker"] as const) {
+    it(`is there save by save when the power goes before its sync, and whole when it goes behind it (sync ${sync})`, async () => {
+      const disk = new TestDisk();
+      const storage = await open(disk, { sync, segmentBytes: 16384 });
+      await storage.save({ entries: run(1, 1, 1, 2100), hardState: hard(1, 1) });
+      const end = sizeOf(disk);
+      // They have holes, and end where the group begins or anywhere behind it.
+      const images: TestDisk[] = [];
+      disk.before = (operation, name) => {
+        if (operation !== "sync" || !isSegment(name)) return;
+        for (let seed = 0; seed < 200; seed++) images.push(disk.powerCut(randomOf(seed)));
+      };
+      await Promise.all([2, 3, 4, 5].map((index) => storage.save({ entries: run(index, 1, 1, 700) })));
+      disk.before = () => {};
+      // One group, large, in the segment that has no zeros.
+      expect(images).toHaveLength(200);
+      expect(sizeOf(disk) - end).toBeGreaterThan(2800);
+      const found = new Map<number, Set<string>>();
+      for (const image of images) {
+        const again = await open(image, { segmentBytes: 16384 });
+        const { verdict } = again.recovery;
+        const last = again.lastIndex();
+        found.set(last, (found.get(last) ?? new Set()).add(verdict));
+        expect(again.entries(1, last + 1)).toEqual(storage.entries(1, last + 1));
+        await again.close();
+      }
+      expect([...found.keys()].sort()).toEqual([1, 2, 3, 4, 5]);
+      expect([...(found.get(1) ?? [])].sort()).toEqual(["clean", "tear"]);
+      for (let seed = 0; seed < 50; seed++) {
+        const again = await open(disk.powerCut(randomOf(seed)), { segmentBytes: 16384 });
+        expect(stateOf(again)).toBe(stateOf(storage));
+        await again.close();
+      }
+      await storage.close();
+    });
+  }
+
+  for (const sync of ["inline", "worker", "off"] as const) {
+    it(`goes into another segment from the next call on where the file may not be longer (sync ${sync})`, async () => {
+      const { disk, storage } = await growing(sync);
+      disk.partialBytes = 250;
+      const first = "0000000000000001.seg";
+      const failed = failing(disk, (operation, name) => operation === "write" && name === first, "EFBIG");
+      for (const save of calls(storage)) expect((await codeOf(save)).code).toBe("ERR_NO_SPACE");
+      await Promise.all(calls(storage));
+      // The limit stays, and nobody comes upon it again.
+      expect(failed.count).toBe(1);
+      expect(storage.stats()).toMatchObject({ state: "open", segments: 2 });
+      const after = stateOf(storage);
+      const images = sync === "off" ? [] : Array.from({ length: 5 }, (_, i) => disk.powerCut(randomOf(i)));
+      const killed = disk.killed();
+      await storage.close();
+      for (const image of [disk, killed, ...images]) {
+        image.before = () => {};
+        const again = await open(image);
+        expect(stateOf(again)).toBe(after);
+        await again.close();
+      }
+    });
+  }
+
+  for (const sync of ["inline", "worker"] as const) {
+    it(`poisons it when its sync fails with ENOSPC, or its write with EIO (sync ${sync})`, async () => {
+      for (const [operation, code] of [
+        ["sync", "ENOSPC"],
+        ["write", "EIO"],
+      ] as const) {
+        const { disk, storage } = await growing(sync);
+        failing(disk, (op, name) => op === operation && isSegment(name), code, 1);
+        const error = await codeOf(storage.save({ entries: run(3, 2, 1, 400) }));
+        expect(error).toMatchObject({ code: "ERR_POISONED", maybeDurable: operation === "sync" || sync === "worker" });
+        expect(error.cause).toMatchObject({ code });
+        await storage.close();
+      }
+    });
+
+    it(`poisons it when what went through cannot be cut off, or that cannot be made durable (sync ${sync})`, async () => {
+      for (const last of ["truncate", "sync"] as const) {
+        const { disk, storage } = await growing(sync);
+        const before = stateOf(storage);
+        disk.partialBytes = 400;
+        disk.before = (operation, name) => {
+          if (operation === "write" && isSegment(name)) throw errno("ENOSPC");
+          if (operation === last && isSegment(name)) throw errno("EIO");
+        };
+        const error = await codeOf(calls(storage)[0] as Promise<void>);
+        expect(error).toMatchObject({ code: "ERR_POISONED", maybeDurable: true });
+        expect(error.cause).toMatchObject({ code: "EIO" });
+        expect(stateOf(storage)).toBe(before);
+        disk.before = () => {};
+        await storage.close();
+      }
+    });
+
+    it(`leaves no segment when the first group of it finds no room, and goes on in the one before (sync ${sync})`, async () => {
+      // The head fits and the group does not, or neither does. What fails lets some of it through, or all.
+      for (const [heads, partialBytes] of [
+        [0, 100],
+        [0, 1 << 20],
+        [1, 100],
+        [1, 1 << 20],
+      ] as const) {
+        const { disk, storage } = await growing(sync);
+        const before = stateOf(storage);
+        const names = [...disk.files().keys()].sort();
+        disk.partialBytes = partialBytes;
+        let writes = 0;
+        disk.before = (operation, name) => {
+          if (operation === "write" && isSegment(name) && name !== names[1] && writes++ >= heads) throw errno("ENOSPC");
+        };
+        const error = await codeOf(storage.save({ entries: run(3, 1, 1, 4000) }));
+        expect(error).toMatchObject({ code: "ERR_NO_SPACE" });
+        expect(storage.stats()).toMatchObject({ state: "open", segments: 1 });
+        expect(stateOf(storage)).toBe(before);
+        expect([...disk.files().keys()].sort()).toEqual(names);
+        await holdsAfterPowerCuts(disk, before);
+        // On the full disk, where the segment before has room. The name of the other one may come back yet.
+        disk.before = (operation, name) => {
+          if (operation === "open" && name === "spare") throw errno("ENOSPC");
+        };
+        await storage.save({ entries: run(3, 1) });
+        expect(storage.stats().segments).toBe(1);
+        await holdsAfterPowerCuts(disk, stateOf(storage));
+        disk.before = () => {};
+        await storage.save({ entries: run(4, 1, 1, 4000) });
+        expect(storage.stats().segments).toBe(2);
+        const after = stateOf(storage);
+        await holdsAfterPowerCuts(disk, after);
+        await storage.close();
+        await holdsAfterPowerCuts(disk, after);
+      }
+    });
+
+    it(`ends the segment before when the new one cannot be taken back for good (sync ${sync})`, async () => {
+      for (const last of ["truncate", "sync"] as const) {
+        const { disk, storage } = await growing(sync);
+        const before = stateOf(storage);
+        // All of the head is there.
+        disk.partialBytes = 1 << 20;
+        disk.before = (operation, name) => {
+          if (!isSegment(name) || name === "0000000000000001.seg") return;
+          if (operation === "write") throw errno("ENOSPC");
+          if (operation === last) throw errno("EIO");
+        };
+        expect((await codeOf(storage.save({ entries: run(3, 1, 1, 4000) }))).code).toBe("ERR_NO_SPACE");
+        expect(storage.stats().state).toBe("open");
+        disk.before = () => {};
+        await holdsAfterPowerCuts(disk, before);
+        await storage.save({ entries: run(3, 1) });
+        expect(storage.stats().segments).toBe(2);
+        const after = stateOf(storage);
+        expect(storage.entries(1, 4)).toHaveLength(3);
+        await holdsAfterPowerCuts(disk, after);
+        await storage.close();
+        expect(disk.openFiles).toBe(0);
+        await holdsAfterPowerCuts(disk, after);
+      }
+    });
+
+    it(`writes zeros behind a small group only, more each time that small ones come to their end (sync ${sync})`, async () => {
+      const disk = new TestDisk();
+      const storage = await open(disk, { sync, segmentBytes: 64 * 1024 });
+      const spared = failing(disk, (operation, name) => operation === "write" && name === "spare");
+      const large = async (): Promise<void> => {
+        await storage.save({ entries: run(storage.lastIndex() + 1, 1, 1, 9000) });
+      };
+      const small = async (): Promise<void> => {
+        await storage.save({ entries: run(storage.lastIndex() + 1, 1, 1, 200) });
+      };
+      await large();
+      const sizes: number[] = [];
+      const note = async (save: () => Promise<void>, times = 1): Promise<void> => {
+        const before = sizeOf(disk);
+        for (let i = 0; i < times; i++) await save();
+        sizes.push(sizeOf(disk) - before);
+      };
+      const frame = storage.stats().bytes;
+      await note(small);
+      const smallBytes = storage.stats().bytes - frame;
+      // The first zeros are a sixteenth of the segment; what fits into them makes no file longer.
+      await note(small, Math.floor(4096 / smallBytes));
+      await note(small, 1);
+      await note(small, Math.floor(8192 / smallBytes));
+      expect(sizes).toEqual([smallBytes + 4096, 0, expect.any(Number), 0]);
+      expect(sizes[2]).toBeGreaterThan(8192);
+      // A large group takes what zeros there are, and behind it there are few again.
+      await large();
+      await large();
+      const end = sizeOf(disk);
+      await note(small);
+      expect(sizeOf(disk) - end).toBe(smallBytes + 4096);
+      expect(spared.count).toBe(0);
+      expect(storage.stats()).toMatchObject({ segments: 1, spareBytes: 0 });
+      const wanted = stateOf(storage);
+      const killed = disk.killed();
+      await storage.close();
+      for (const each of [disk, killed]) {
+        const again = await open(each);
+        expect(stateOf(again)).toBe(wanted);
+        expect(again.recovery.verdict).toBe("clean");
+        await again.close();
+      }
+    });
   }
 });
 

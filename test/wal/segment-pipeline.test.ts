@@ -34,7 +34,58 @@ async function put(disk: MemoryDisk, name: string, bytes: number, fill = 0xab): 
 const settle = (): Promise<void> => turns(20);
 
 describe("take()", () => {
-  it("gives a file of the capacity, all zeros, that rename() puts in its place", async () => {
+  it("gives an empty file, unsynced, where no zeros are asked for and none stand ready", async () => {
+    const disk = await newDisk();
+    const calls: string[] = [];
+    const pipeline = new SegmentPipeline(
+      watchedDisk(disk, (call) => {
+        calls.push(call);
+      }),
+      "/log",
+      true,
+    );
+    const file = await pipeline.take(0);
+    expect(calls).toEqual(["stat", "open"]);
+    expect(file.size()).toBe(0);
+    await pipeline.rename("/log/new");
+    expect(namesOf(disk)).toEqual(["new"]);
+  });
+
+  it("takes a spare as far as it has come, and writes no more zeros than are asked for", async () => {
+    const disk = await newDisk();
+    let pieces = 0;
+    const watched = watchedDisk(disk, (call) => {
+      if (call === "writeLater") pieces++;
+    });
+    const pipeline = new SegmentPipeline(watched, "/log", true);
+    for (const zeros of [0, MIB, 3 * MIB]) {
+      pipeline.advance(0.5, 8 * MIB);
+      await settle();
+      expect(pipeline.spareBytes).toBe(4 * MIB);
+      pieces = 0;
+      const file = await pipeline.take(zeros);
+      expect(file.size()).toBe(4 * MIB);
+      expect(pieces).toBe(0);
+      await pipeline.rename(`/log/${zeros}`);
+      expect(isZero(disk.dump().get(`/log/${zeros}`))).toBe(true);
+    }
+  });
+
+  it("cuts a recycled file that nobody has filled yet, durably, and leaves none of its bytes", async () => {
+    const disk = await newDisk();
+    await put(disk, "old", 3 * MIB);
+    const calls: string[] = [];
+    const watched = watchedDisk(disk, (call) => {
+      calls.push(call);
+    });
+    const pipeline = new SegmentPipeline(watched, "/log", true);
+    expect(await pipeline.recycle("/log/old", new DirectoryNames(watched, "/log"))).toBe(true);
+    calls.length = 0;
+    expect((await pipeline.take(0)).size()).toBe(0);
+    expect(calls).toEqual(["truncate", "writeLater", "size"]);
+  });
+
+  it("gives a file of so many zeros, that rename() puts in its place", async () => {
     const disk = await newDisk();
     const pipeline = new SegmentPipeline(disk, "/log", true);
     for (const capacity of [4096, 2.5 * MIB]) {
@@ -230,6 +281,16 @@ describe("without zeros", () => {
 });
 
 describe("recycle()", () => {
+  it("takes no file when no spare is wanted, and knows one that is gone", async () => {
+    const disk = await newDisk();
+    await put(disk, "old", 4096);
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    const names = new DirectoryNames(disk, "/log");
+    expect(await pipeline.recycle("/log/old", names, false)).toBe(false);
+    expect(namesOf(disk)).toEqual(["old"]);
+    expect(await pipeline.recycle("/log/gone", names, false)).toBe(true);
+  });
+
   it.each([4096, MIB + 4096, 5 * MIB])("gives a released file of %i bytes back as zeros only", async (size) => {
     const disk = await newDisk();
     await put(disk, "old", size);

@@ -8,8 +8,8 @@ import type { ConfState, Entry, HardState, Snapshot } from "stablelog";
 /** What a plan follows from. */
 export interface Script {
   readonly seed: number;
-  /** "large": one save in five carries an entry of up to 3 MB, so that kills strike within a write. "huge": 24 MB each. */
-  readonly sizes: "small" | "large" | "huge";
+  /** "medium": entries of up to 60 kB. "large": one save in five carries an entry of up to 3 MB, so that kills strike within a write. "huge": 24 MB each. */
+  readonly sizes: "small" | "medium" | "large" | "huge";
   /** One save in so many installs a received snapshot, which resets the log; 0 for none. */
   readonly installs: number;
 }
@@ -160,6 +160,7 @@ export class Plan {
     const { seed, sizes } = this.#script;
     const dice = mix(seed, this.#round, serial, 1000 + index);
     let size = dice % 17 === 0 ? 0 : (dice >>> 8) % 700;
+    if (sizes === "medium") size = dice % 60_000;
     if (sizes === "large" && dice % 10 === 0) size = 200_000 + (dice % 2_800_000);
     if (sizes === "huge") size = 24_000_000;
     const term = this.#round;
