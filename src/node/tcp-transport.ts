@@ -57,6 +57,11 @@ export interface TcpTransportOptions {
    */
   readonly unknownPeers?: "accept" | "refuse" | undefined;
   /**
+   * Called when a peer refuses us, with the reason; at each attempt. `removed`: the peer has been told that this node is no
+   * member any more, which its own log may never say, because nobody speaks to it.
+   */
+  readonly onRefused?: ((id: bigint, reason: string) => void) | undefined;
+  /**
    * The largest message in bytes, 64 MiB if not given. The same on every node. It must hold raft's maxSizePerMsg and the
    * largest proposal: a message above it is never sent.
    */
@@ -496,6 +501,7 @@ export class TcpTransport implements Transport {
     peer.ready = false;
     if (ending.why === "closed" || ending.why === "dropped" || this.#state !== "started") return;
     peer.failure = ending.why === "refused" ? `refused: ${ending.detail}` : ending.detail;
+    if (ending.why === "refused") this.#options.onRefused?.(peer.id, ending.detail);
     // One that is accepted and cut at once counts as failed: such a peer is not dialled in a whirl.
     peer.failedAttempts = connection.lasted ? 0 : peer.failedAttempts + 1;
     if (!wasReady) {
@@ -761,6 +767,7 @@ function checkOptions(options: TcpTransportOptions) {
     idleMs = 10_000,
     advertise,
     unknownPeers = "accept",
+    onRefused,
   } = options;
   const range = (name: string, value: unknown, from: number, to: number): void => {
     if (!isCount(value) || value < from || value > to) throw invalid(name, `an integer from ${from} to ${to}`, value);
@@ -795,5 +802,6 @@ function checkOptions(options: TcpTransportOptions) {
     idleMs,
     advertise,
     unknownPeers,
+    onRefused,
   };
 }

@@ -75,12 +75,14 @@ class Fire {
   readonly #seed: number;
   readonly #random: Random;
   readonly #members: Members;
-  readonly #say: (line: string) => void;
+  readonly #tell: (line: string) => void;
+  readonly #done: string[] = [];
   readonly #operations: Operation[] = [];
   readonly #begun = performance.now();
   /** Ports that were promised to members whose being added nobody heard of, by the URL they were to have. */
   readonly #promised = new Map<string, number>();
   #burning = true;
+  #answered = 0n;
   readonly #report: FireReport = {
     operations: 0,
     acknowledged: 0,
@@ -97,7 +99,7 @@ class Fire {
     this.#seed = seed;
     this.#random = new Random(seed);
     this.#members = members;
-    this.#say = say;
+    this.#tell = say;
   }
 
   async run(seconds: number, clients: number): Promise<FireReport> {
@@ -117,8 +119,23 @@ class Fire {
     return this.#report;
   }
 
-  #fail(message: string): never {
-    throw new FireFailure(this.#seed, message, this.#members.story());
+  /** Throws, with what each member says of itself and what was done to them last. */
+  async #fail(message: string): Promise<never> {
+    const told = await Promise.all(
+      this.#members.running().map(async (member) => {
+        const answer = await ask(member, "/v3/maintenance/status", {}, REQUEST_MS);
+        const list = await ask(member, "/v3/cluster/member/list", { linearizable: false }, REQUEST_MS);
+        const ids = list?.body?.members?.map(({ ID }: { ID: string }) => ID);
+        return `${member.id}: ${JSON.stringify(answer?.body)} members ${ids}`;
+      }),
+    );
+    const story = [...told, ...this.#done.slice(-20), this.#members.story()].join("\n");
+    throw new FireFailure(this.#seed, message, story);
+  }
+
+  #say(line: string): void {
+    this.#done.push(`${Math.round(performance.now() - this.#begun)} ms: ${line}`);
+    this.#tell(line);
   }
 
   // ---- clients
@@ -318,7 +335,7 @@ class Fire {
     await this.#allEqual();
     for (const [key, operations] of byKey) {
       if (!isLinearizable(operations)) {
-        this.#fail(
+        await this.#fail(
           `the history of ${key} is not linearizable:\n${operations.map((each) => JSON.stringify(each)).join("\n")}`,
         );
       }
@@ -336,23 +353,23 @@ class Fire {
       const [kv] = answer.body.kvs ?? [];
       if (kv === undefined) break;
       const value = fromBase64(kv.value ?? "");
-      if (stood.has(value)) this.#fail(`${value} was written twice to ${key}`);
+      if (stood.has(value)) await this.#fail(`${value} was written twice to ${key}`);
       stood.set(value, Number(kv.mod_revision));
       versions ??= Number(kv.version);
       revision = Number(kv.mod_revision) - 1;
       if (revision < 1) break;
     }
-    if ((versions ?? 0) !== stood.size) this.#fail(`${key} has version ${versions} and ${stood.size} values`);
+    if ((versions ?? 0) !== stood.size) await this.#fail(`${key} has version ${versions} and ${stood.size} values`);
     const writers = new Map(operations.filter(({ kind }) => kind !== "get").map((each) => [each.value, each]));
-    for (const [value] of stood) if (!writers.has(value)) this.#fail(`nobody wrote ${value} to ${key}`);
+    for (const [value] of stood) if (!writers.has(value)) await this.#fail(`nobody wrote ${value} to ${key}`);
     for (const { kind, value, result, returned, revision } of writers.values()) {
       const at = stood.get(value ?? "");
       const wrote = returned !== undefined && (kind === "put" || result === true);
-      if (wrote && at === undefined) this.#fail(`an acknowledged write was lost: ${value} at ${key}`);
+      if (wrote && at === undefined) await this.#fail(`an acknowledged write was lost: ${value} at ${key}`);
       if (wrote && at !== revision)
-        this.#fail(`${value} at ${key} is of revision ${at}, its writer was told ${revision}`);
+        await this.#fail(`${value} at ${key} is of revision ${at}, its writer was told ${revision}`);
       if (returned !== undefined && kind === "cas" && result === false && at !== undefined) {
-        this.#fail(`${value} stands at ${key}, and its writer was told it does not`);
+        await this.#fail(`${value} stands at ${key}, and its writer was told it does not`);
       }
     }
   }
@@ -361,8 +378,12 @@ class Fire {
   async #asked(path: string, body: unknown): Promise<Answer> {
     const deadline = performance.now() + RECOVERY_MS;
     while (performance.now() < deadline) {
-      for (const member of this.#members.running()) {
+      const running = this.#members.running();
+      // First who answered last: one that was removed and does not know it yet answers nothing.
+      running.sort((a, b) => Number(b.id === this.#answered) - Number(a.id === this.#answered));
+      for (const member of running) {
         const answer = await ask(member, path, body, REQUEST_MS);
+        this.#answered = member.id;
         if (answer?.status === 200) return answer;
       }
       await pause(20);
@@ -392,7 +413,7 @@ class Fire {
       last = [...states].map(([state, of]) => `${of.join(" ")}: ${state.slice(0, 60)}`).join("\n");
       await pause(100);
     }
-    this.#fail(`the members are not equal in the end:\n${last}`);
+    await this.#fail(`the members are not equal in the end:\n${last}`);
   }
 }
 

@@ -353,8 +353,9 @@ describe("strangers", () => {
   });
 
   test("members whom nobody has named here are peers at the address that they say, until they are removed", async () => {
+    const refusals: string[] = [];
     const a = make(1n);
-    const b = make(2n);
+    const b = make(2n, { onRefused: (id, reason) => refusals.push(`${id} ${reason}`) });
     await a.transport.start(a.recorder);
     await b.transport.start(b.recorder);
     // Only b knows a: a leader that is to bring a up to date.
@@ -366,6 +367,7 @@ describe("strangers", () => {
     expect(onlyPeer(a)).toMatchObject({ id: 2n, address: b.transport.address });
     a.transport.removePeer(2n);
     await until(() => onlyPeer(b).failure === "refused: removed");
+    expect(refusals).toContain("1 removed");
     expect(a.transport.stats().peers).toEqual([]);
   });
 

@@ -44,15 +44,22 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
   const isNew = storage.lastIndex() === 0 && storage.initialState().hardState.term === 0;
   if (isNew && !flags.join) await Node.bootstrap(storage, [...cluster.keys()]);
 
+  const removed = (why: string): void => {
+    console.log(`member ${id} was removed from the group: ${why}`);
+    stop.abort();
+  };
   const peers = [...cluster].map(([peer, address]): [bigint, string] => [peer, dial.get(peer) ?? address]);
   const transport = new TcpTransport({
     id,
     clusterId,
     listen: flags.listenPeer,
     advertise: new URL(peerUrl).host,
+    onRefused: (peer, reason) => {
+      if (reason === "removed" && !stop.signal.aborted) removed(`member ${peer} says so`);
+    },
     peers: peers.filter(([peer]) => peer !== id),
   });
-  const store = new KvStore({ onMembers: followMembers(id, dial, transport, () => stop.abort()) });
+  const store = new KvStore({ onMembers: followMembers(id, dial, transport, () => removed("its log says so")) });
   const node = new Node({ id, storage, tickMs: flags.tickMs, asyncStorageWrites: flags.asyncWrites });
   const replica: Replica<Result> = await node.run({
     storage,
