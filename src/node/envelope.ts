@@ -7,7 +7,8 @@
 //    +---------+-----------------+----------------+--- ... ---+
 //
 // A session is one run of one replica, drawn at random; numbers count its proposals. Bytes that begin otherwise were proposed
-// by somebody else: they are nobody's, and taken as they are.
+// by somebody else: they are nobody's, and taken as they are. Who proposes to a driven group by other means than a replica takes
+// care that they do.
 
 import { putU64, viewOf } from "../base/bytes.js";
 

@@ -225,10 +225,15 @@ export class Node {
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Ready> {
     this.#take();
-    let wake: (() => void) | undefined;
+    let sleeping: (() => void)[] = [];
+    const wake = (): void => {
+      const woken = sleeping;
+      sleeping = [];
+      for (const each of woken) each();
+    };
     const end = (): IteratorResult<Ready> => ({ done: true, value: undefined });
-    this.#onReady = () => wake?.();
-    this.#onStop = () => wake?.();
+    this.#onReady = wake;
+    this.#onStop = wake;
     let ended = false;
     const iterator: AsyncIterableIterator<Ready> = {
       [Symbol.asyncIterator]: () => iterator,
@@ -237,10 +242,7 @@ export class Node {
           if (this.#fault !== undefined) throw this.#fault.error;
           if (ended || this.#stopped !== undefined) return end();
           if (this.#mayTake()) return { done: false, value: this.#ready() };
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-          wake = undefined;
+          await new Promise<void>((resolve) => sleeping.push(resolve));
         }
       },
       return: async () => {
@@ -248,7 +250,7 @@ export class Node {
         this.#taken = false;
         this.#onReady = undefined;
         this.#onStop = undefined;
-        wake?.();
+        wake();
         return end();
       },
     };
@@ -278,7 +280,8 @@ export class Node {
   /**
    * Drives the node from here on: Readys are saved, sent and applied, logs are compacted behind snapshots. Resolves when the
    * state machine has the newest snapshot and the transport has started; what was committed before is applied from then on.
-   * @throws (rejects) ERR_INVALID_ARGUMENT, ERR_CLOSED, what the state machine, the storage or the transport reject with.
+   * @throws (rejects) ERR_INVALID_ARGUMENT, ERR_CLOSED; what the state machine, the storage or the transport reject with: the node
+   * is stopped then.
    */
   async run<Result>(options: RunOptions<Result>): Promise<Replica<Result>> {
     this.#assertRunning();
@@ -304,7 +307,12 @@ export class Node {
     };
     const replica = new Replica(driven, options);
     this.#replica = replica;
-    await replica.start();
+    try {
+      await replica.start();
+    } catch (error) {
+      await replica.stop();
+      throw error;
+    }
     this.#onReady = () => replica.handleReady();
     this.#changed();
     return replica;

@@ -18,6 +18,8 @@ export interface Proposal {
 
 /** Bytes of proposals that are appended in one step. */
 const BATCH_BYTES = 1 << 20;
+/** What a waiting proposal takes besides its data, about. */
+const PROPOSAL_BYTES = 1024;
 
 export class Proposals {
   #waiting: Proposal[] = [];
@@ -34,24 +36,36 @@ export class Proposals {
   }
 
   add(proposal: Proposal): void {
-    if (this.#bytes + proposal.data.length > this.#maxBytes && this.#bytes > 0) {
+    const bytes = proposal.data.length + PROPOSAL_BYTES;
+    if (this.#bytes + bytes > this.#maxBytes && this.#bytes > 0) this.#forgetCancelled();
+    if (this.#bytes + bytes > this.#maxBytes && this.#bytes > 0) {
       proposal.failed(
         new StableLogError("ERR_PROPOSAL_DROPPED", "raft proposal dropped: too many wait for a leader already"),
       );
       return;
     }
-    this.#bytes += proposal.data.length;
+    this.#bytes += bytes;
     this.#waiting.push(proposal);
   }
 
-  /** Steps everything that waits; `step` throws what raft has against it. */
+  #forgetCancelled(): void {
+    this.#waiting = this.#waiting.filter(({ cancelled }) => !cancelled);
+    this.#bytes = this.#waiting.reduce((sum, { data }) => sum + data.length + PROPOSAL_BYTES, 0);
+  }
+
+  /** Steps everything that waits; `step` throws what raft has against it. What is no verdict of raft's fails all that is left. */
   flush(step: (message: Message) => void): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#bytes = 0;
     for (let from = 0; from < waiting.length; ) {
       const to = batchEnd(waiting, from);
-      stepBatch(waiting.slice(from, to), step);
+      try {
+        stepBatch(waiting.slice(from, to), step);
+      } catch (error) {
+        for (const each of waiting.slice(from)) if (!each.cancelled) each.failed(error);
+        throw error;
+      }
       from = to;
     }
   }

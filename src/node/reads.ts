@@ -11,6 +11,8 @@ export interface Reader {
   reject(error: unknown): void;
 }
 
+const LEAST_PRUNED = 256;
+
 export class Reads {
   #waiting: Reader[] = [];
   #asking: Reader[] = [];
@@ -18,6 +20,7 @@ export class Reads {
   readonly #context = randomFill(new Uint8Array(16));
   #number = 0;
   #ticks = 0;
+  #pruneAt = LEAST_PRUNED;
   readonly #retryTicks: number;
 
   /** A request that has had no answer for so many ticks is made anew: raft drops it where no leader is known. */
@@ -32,6 +35,10 @@ export class Reads {
 
   add(reader: Reader): void {
     this.#waiting.push(reader);
+    // Those who gave up go when they are half of what waits, at most: a node without a leader does not fill up with them.
+    if (this.#waiting.length < this.#pruneAt) return;
+    this.#waiting = this.#waiting.filter(({ cancelled }) => !cancelled);
+    this.#pruneAt = Math.max(LEAST_PRUNED, 2 * this.#waiting.length);
   }
 
   /** Begins a request; returns its context. */

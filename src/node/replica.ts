@@ -85,6 +85,8 @@ export interface ReplicaStats {
 }
 
 const NO_DATA = new Uint8Array(0);
+/** Readys whose committed entries may wait for the state machine, without asynchronous storage writes. */
+const MAX_JOBS_AHEAD = 32;
 
 /** Something to do with the state machine in its turn. */
 interface Job {
@@ -115,6 +117,8 @@ export class Replica<Result> {
   /** The state machine has everything up to here, and nothing beyond. */
   #applied = 0;
   #confState: ConfState;
+  /** While a received snapshot goes into the state machine: its index. Nobody reads meanwhile: half a state may be there. */
+  #restoringTo = 0;
   /** Jobs for the state machine. One runs at a time. */
   readonly #jobs: Job[] = [];
   #working = false;
@@ -222,7 +226,7 @@ export class Replica<Result> {
    * @throws (rejects) ERR_CLOSED, the signal's reason.
    */
   async read(options?: { readonly signal?: AbortSignal | undefined }): Promise<number> {
-    const index = await this.#node.readIndex(options);
+    const index = Math.max(await this.#node.readIndex(options), this.#restoringTo);
     if (index > this.#applied) await this.#reached(index, options?.signal);
     return this.#applied;
   }
@@ -353,7 +357,13 @@ export class Replica<Result> {
     if (ready.snapshot !== undefined) await this.#inTurn(() => this.#restore());
     this.#send(messages);
     const { committedEntries } = ready;
-    if (committedEntries.length > 0) await this.#inTurn(() => this.#apply(committedEntries));
+    if (committedEntries.length === 0) return;
+    const applying = this.#inTurn(() => this.#apply(committedEntries));
+    // A state machine that takes its time must not keep heartbeats from leaving. A change of configuration is raft's business
+    // before anything else is, and what waits to be applied has a bound.
+    if (this.#jobs.length > MAX_JOBS_AHEAD || committedEntries.some(({ type }) => type !== EntryType.Normal))
+      await applying;
+    else applying.catch((error: unknown) => this.fail(error));
   }
 
   /** With asynchronous storage writes: hands out what a Ready asks for; responses come back as they are done. */
@@ -546,7 +556,9 @@ export class Replica<Result> {
     const snapshot = this.#storage.readSnapshot();
     assert(snapshot !== undefined, "a snapshot was saved and is not there");
     if (snapshot.metadata.index <= this.#applied) return;
+    this.#restoringTo = snapshot.metadata.index;
     await this.#machine.restore(snapshot.data, snapshot.metadata);
+    this.#restoringTo = 0;
     this.#snapshotsReceived++;
     this.#restored(snapshot.metadata);
   }
@@ -559,6 +571,8 @@ export class Replica<Result> {
 
   #considerSnapshot(): void {
     if (this.#applied < this.#snapshotDue || this.#snapshotting !== undefined || this.#ended) return;
+    // What was applied on the way to a snapshot that overtakes it is of no index that we could name.
+    if (this.#node.snapshotInHand() > 0) return;
     void this.#makeSnapshot();
   }
 
@@ -592,15 +606,17 @@ export class Replica<Result> {
   #sendSnapshot(message: Message): void {
     this.#job(() => {
       // Off the queue from here on: what is applied meanwhile does not change what was taken.
-      this.#snapshotFor(message.to).then(
-        (snapshot) => {
-          if (this.#ended) return;
-          this.#snapshotsSent++;
-          const { metadata, data } = snapshot;
-          this.#transport.sendSnapshot({ ...message, snapshot: { metadata, data: NO_DATA } }, data);
-        },
-        () => this.#node.reportSnapshot(message.to, false),
-      );
+      this.#snapshotFor(message.to)
+        .then(
+          (snapshot) => {
+            if (this.#ended) return;
+            this.#snapshotsSent++;
+            const { metadata, data } = snapshot;
+            this.#transport.sendSnapshot({ ...message, snapshot: { metadata, data: NO_DATA } }, data);
+          },
+          () => this.#node.reportSnapshot(message.to, false),
+        )
+        .catch((error: unknown) => this.fail(error));
     });
   }
 
@@ -610,7 +626,7 @@ export class Replica<Result> {
     if (newest !== undefined && names(newest.metadata.confState, to)) return newest;
     if (this.#snapshotting === undefined) await this.#makeSnapshot();
     // In its turn again: the state must not change amid the call.
-    else await this.#snapshotting.then(() => this.#inTurn(() => this.#makeSnapshot()));
+    else await this.#snapshotting.then(() => this.#inTurn(() => this.#snapshotting ?? this.#makeSnapshot()));
     const made = this.#storage.readSnapshot();
     if (made !== undefined && names(made.metadata.confState, to)) return made;
     throw new StableLogError("ERR_SNAPSHOT_TEMPORARILY_UNAVAILABLE", `no snapshot names node ${to}`);

@@ -22,8 +22,9 @@ export interface AppliedConfChange {
 }
 
 /**
- * Deterministic: the same commands in the same order lead to the same state on every node. Calls never overlap. What throws or
- * rejects stops the replica: a state that has missed a command is of no use.
+ * Deterministic: the same commands in the same order lead to the same state on every node. Calls never overlap, but
+ * for a snapshot's stream. What throws or rejects stops the replica, snapshot() alone excepted: a state that has missed a command
+ * is of no use.
  */
 export interface StateMachine<Result> {
   /** Applies commands in the order of the log and returns a result for each, which answers its proposer on this node. */

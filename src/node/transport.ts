@@ -1,5 +1,6 @@
 // Transport: what carries messages from node to node, owned by its consumer (replica.ts). tcp-transport.ts is one; another
 // takes a page. Messages may be lost, doubled and reordered, never changed: raft copes with the first three.
+// MsgProp alone must not be doubled: raft would take the commands in it twice.
 
 import type { Message } from "../raftpb/message.js";
 import type { SnapshotMetadata } from "../raftpb/types.js";

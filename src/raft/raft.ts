@@ -129,6 +129,16 @@ const CAMPAIGN_TRANSFER = new TextEncoder().encode("CampaignTransfer");
 
 type Campaign = "preElection" | "election" | "transfer";
 
+/** The change that a proposed entry carries; undefined where its bytes are none, which no member could apply. */
+function changeIn(type: EntryType, data: Uint8Array): ConfChangeV2 | undefined {
+  try {
+    return asConfChangeV2(decodeConfChange(type, data));
+  } catch (error) {
+    if (errnoOf(error) === "ERR_CORRUPT") return undefined;
+    throw error;
+  }
+}
+
 const dropped = (): StableLogError => new StableLogError("ERR_PROPOSAL_DROPPED", "raft proposal dropped");
 
 export class Raft {
@@ -692,7 +702,8 @@ export class Raft {
     if (this.leadTransferee !== NONE) throw dropped();
     for (const [i, { type, data }] of entries.entries()) {
       if (type === EntryType.Normal) continue;
-      const change = asConfChangeV2(decodeConfChange(type, data));
+      const change = changeIn(type, data);
+      if (change === undefined) throw dropped();
       const refusal = this.#config.disableConfChangeValidation === true ? undefined : this.#refusalOf(change);
       if (refusal === undefined) {
         this.pendingConfIndex = this.log.lastIndex() + i + 1;

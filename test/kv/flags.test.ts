@@ -21,6 +21,7 @@ describe("parseFlags()", () => {
         [2n, "[::1]:2382"],
         [18446744073709551613n, "host:1"],
       ]),
+      bootstrap: false,
       join: false,
       clusterId: parseFlags([...least, "--cluster-token", "stablelog-kv"]).clusterId,
       tickMs: 100,
@@ -33,12 +34,13 @@ describe("parseFlags()", () => {
 
   test("takes what is said", () => {
     const more = ["--listen-client", "0.0.0.0:1", "--listen-peer", "0.0.0.0:2", "--advertise-client", "me:3", "--join"];
-    const ways = ["--dial", "2=proxy:4", "--dial", "3=[::1]:5", "--async-writes"];
+    const ways = ["--dial", "2=proxy:4", "--dial", "3=[::1]:5", "--async-writes", "--bootstrap"];
     const counts = ["--tick-ms", "5", "--request-timeout-ms", "6", "--snapshot-entries", "7", "--keep-entries", "8"];
     expect(parseFlags([...least, ...more, ...ways, ...counts])).toMatchObject({
       listenClient: { host: "0.0.0.0", port: 1 },
       listenPeer: { host: "0.0.0.0", port: 2 },
       clientUrl: "http://me:3",
+      bootstrap: true,
       join: true,
       dial: new Map([
         [2n, "proxy:4"],

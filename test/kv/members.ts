@@ -19,6 +19,8 @@ export interface Process {
   /** Undefined while it is down. */
   child: ChildProcess | undefined;
   paused: boolean;
+  /** It was started before. */
+  started: boolean;
   /** The end of what it said, for a failure's story. */
   said: string;
 }
@@ -55,6 +57,7 @@ export class Members {
       dir: join(this.#home, String(id)),
       child: undefined,
       paused: false,
+      started: false,
       said: "",
     };
     this.all.set(id, member);
@@ -75,6 +78,8 @@ export class Members {
     args.push("--listen-client", `${HOST}:${member.clientPort}`, "--listen-peer", `${HOST}:${member.peerPort}`);
     args.push("--initial-cluster", initial, ...this.#flags);
     if (!founder) args.push("--join");
+    else if (!member.started) args.push("--bootstrap");
+    member.started = true;
     for (const other of others) {
       args.push("--dial", `${other.id}=${HOST}:${await this.links.port(id, other.id, other.peerPort)}`);
     }

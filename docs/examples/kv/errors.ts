@@ -59,6 +59,7 @@ const table = {
   futureRevision: [Code.OutOfRange, "mvcc: required revision is a future revision"],
   leaseNotFound: [Code.NotFound, "requested lease not found"],
   memberNotFound: [Code.NotFound, "member not found"],
+  badCommand: [Code.InvalidArgument, "a command that is no request of this version"],
   memberExists: [Code.FailedPrecondition, "member ID already exist"],
   peerUrlExists: [Code.FailedPrecondition, "Peer URLs already exists"],
   tooManyLearners: [Code.FailedPrecondition, "too many learner members in cluster"],

@@ -21,7 +21,9 @@ export interface Flags {
   readonly cluster: ReadonlyMap<bigint, string>;
   /** By ID, host:port where this member reaches another: behind a proxy, or an address translation. Else it is as they say. */
   readonly dial: ReadonlyMap<bigint, string>;
-  /** The group is there already and has been told of this member; else it begins with the members of `cluster`. */
+  /** A log that holds nothing begins a group of the members of `cluster`. */
+  readonly bootstrap: boolean;
+  /** The group is there already and has been told of this member. */
   readonly join: boolean;
   readonly clusterId: bigint;
   readonly tickMs: number;
@@ -38,6 +40,7 @@ export const usage = `usage: main.js --id N --data DIR --initial-cluster 1=HOST:
   --listen-peer HOST:PORT       where the other members come in: what --initial-cluster says of N
   --advertise-client HOST:PORT  what to tell others of --listen-client
   --dial M=HOST:PORT            where this member reaches member M, whatever M says; may be given again
+  --bootstrap                   begins a new group of the members of --initial-cluster: at the first start of each, never after
   --join                        the group runs already, and member/add has given this member its N
   --cluster-token TEXT          a name for the group, the same on each member
   --tick-ms MS                  a tick of raft: 100
@@ -59,6 +62,7 @@ export function parseFlags(args: readonly string[]): Flags {
       "advertise-client": { type: "string" },
       "initial-cluster": { type: "string" },
       dial: { type: "string", multiple: true, default: [] },
+      bootstrap: { type: "boolean", default: false },
       join: { type: "boolean", default: false },
       "cluster-token": { type: "string", default: "stablelog-kv" },
       "tick-ms": { type: "string", default: "100" },
@@ -87,6 +91,7 @@ export function parseFlags(args: readonly string[]): Flags {
     peerUrl: `http://${own}`,
     cluster,
     dial: clusterOf("--dial", values.dial.join(",")),
+    bootstrap: values.bootstrap,
     join: values.join,
     clusterId: createHash("sha1").update(values["cluster-token"]).digest().readBigUInt64BE(),
     tickMs: countOf("--tick-ms", values["tick-ms"]),

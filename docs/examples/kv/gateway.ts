@@ -339,9 +339,10 @@ export function peerAddressOf(member: Member): string | undefined {
   return member.peerURLs[0]?.replace(/^https?:\/\//, "");
 }
 
-/** http or https, a host, a port, and nothing else. */
+/** http or https, a host, a port, and nothing else: what every member's transport will take, for each is told of it for good. */
 function isPeerUrl(text: string): boolean {
-  return /^https?:\/\/[^/?#@]+:\d+$/.test(text) && URL.canParse(text);
+  const [, port] = /^https?:\/\/(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):([1-9]\d{0,4})$/.exec(text) ?? [];
+  return port !== undefined && Number(port) <= 65_535 && URL.canParse(text);
 }
 
 /** Of one that has said its name. */

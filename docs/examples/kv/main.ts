@@ -13,6 +13,8 @@ import type { Result } from "./requests.js";
 import { type HttpServer, serve } from "./server.js";
 import { KvStore } from "./store.js";
 
+/** A member that was removed goes on for so long, and one that removes another listens to it: the last words have to get there. */
+const REMOVAL_MS = 1000;
 /** Between two tries to tell the group where this member is. */
 const PUBLISH_MS = 500;
 
@@ -40,37 +42,47 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
   const { id, clusterId, cluster, dial, clientUrl, peerUrl } = flags;
   // Snapshots are read and sent as streams: none is to be loaded whole.
   await using storage = await FileStorage.open(flags.data, { snapshotBytes: 0 });
-  // Only a log that holds nothing at all begins a group; one that joins gets its beginning from the leader.
   const isNew = storage.lastIndex() === 0 && storage.initialState().hardState.term === 0;
-  if (isNew && !flags.join) await Node.bootstrap(storage, [...cluster.keys()]);
+  if (isNew && flags.bootstrap) await Node.bootstrap(storage, [...cluster.keys()]);
+  // A member whose log went missing must not begin anew by itself: it has voted, and holds what others count on.
+  if (isNew && !flags.bootstrap && !flags.join) {
+    throw new Error(`${flags.data} holds no log: --bootstrap begins a new group, --join joins one that runs`);
+  }
 
   const removed = (why: string): void => {
+    if (stop.signal.aborted) return;
     console.log(`member ${id} was removed from the group: ${why}`);
-    stop.abort();
+    // Not at once: the others may still be to hear from it that it was.
+    setTimeout(() => stop.abort(), REMOVAL_MS);
   };
+  const refusals = new Set<string>();
   const peers = [...cluster].map(([peer, address]): [bigint, string] => [peer, dial.get(peer) ?? address]);
   const transport = new TcpTransport({
     id,
     clusterId,
     listen: flags.listenPeer,
-    advertise: new URL(peerUrl).host,
+    advertise: peerUrl.replace("http://", ""),
     onRefused: (peer, reason) => {
-      if (reason === "removed" && !stop.signal.aborted) removed(`member ${peer} says so`);
+      const line = `member ${peer} refuses member ${id}: ${reason}`;
+      if (refusals.has(line)) return;
+      refusals.add(line);
+      console.error(line);
+      if (reason === "removed") removed(`member ${peer} says so`);
     },
     peers: peers.filter(([peer]) => peer !== id),
   });
-  const store = new KvStore({ onMembers: followMembers(id, dial, transport, () => removed("its log says so")) });
+  const store = new KvStore({ onMembers: followMembers(flags, transport, () => removed("its log says so")) });
   const node = new Node({ id, storage, tickMs: flags.tickMs, asyncStorageWrites: flags.asyncWrites });
-  const replica: Replica<Result> = await node.run({
-    storage,
-    transport,
-    stateMachine: store,
-    snapshotEntries: flags.snapshotEntries,
-    keepEntries: flags.keepEntries,
-  });
   let server: HttpServer | undefined;
   let published: Promise<void> | undefined;
   try {
+    const replica: Replica<Result> = await node.run({
+      storage,
+      transport,
+      stateMachine: store,
+      snapshotEntries: flags.snapshotEntries,
+      keepEntries: flags.keepEntries,
+    });
     const gateway = new Gateway({
       clusterId,
       memberId: id,
@@ -86,7 +98,7 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
   } finally {
     stop.abort();
     // Before the server: what is under way is then refused, and need not be waited for.
-    await replica.stop();
+    await node.stop();
     await server?.close();
     await published;
   }
@@ -94,19 +106,29 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
 
 /** Keeps the transport at what the group says of its members, and says when this one is no longer among them. */
 function followMembers(
-  self: bigint,
-  dial: ReadonlyMap<bigint, string>,
+  { id: self, dial, cluster }: Flags,
   transport: TcpTransport,
   onRemoved: () => void,
 ): (members: readonly Member[]) => void {
-  let known = new Set<bigint>();
+  let known = new Set(cluster.keys());
   return (members) => {
+    // One that joins knows of nobody before it has been told.
+    if (members.length === 0) return;
     for (const member of members) {
       const address = dial.get(member.ID) ?? peerAddressOf(member);
-      if (member.ID !== self && address !== undefined) transport.setPeer(member.ID, address);
+      if (member.ID === self || address === undefined) continue;
+      try {
+        transport.setPeer(member.ID, address);
+      } catch (error) {
+        // It stands in the log for good: whoever stopped for it would stop at each start.
+        console.error(`member ${member.ID} is nowhere to be found:`, error);
+      }
     }
     const now = new Set(members.map(({ ID }) => ID));
-    for (const id of known) if (!now.has(id) && id !== self) transport.removePeer(id);
+    for (const id of known) {
+      if (now.has(id) || id === self) continue;
+      setTimeout(() => transport.removePeer(id), REMOVAL_MS).unref();
+    }
     if (known.has(self) && !now.has(self)) onRemoved();
     known = now;
   };

@@ -98,9 +98,9 @@ export class KvStore implements StateMachine<Result> {
   apply(commands: readonly Command[]): Result[] {
     let moved = false;
     const results = commands.map(({ data }): Result => {
-      const request = decodeRequest(data);
-      moved ||= request.kind === "publish";
       try {
+        const request = requestIn(data);
+        moved ||= request.kind === "publish";
         return this.#applied(request);
       } catch (error) {
         if (error instanceof StatusError) return { kind: "refused", error };
@@ -112,7 +112,7 @@ export class KvStore implements StateMachine<Result> {
   }
 
   applyConfChange({ change, confState }: AppliedConfChange): void {
-    const told = change.context.length > 0 ? decodeMember(change.context) : undefined;
+    const told = memberIn(change.context);
     for (const { type, nodeId } of change.changes) {
       const before = this.#members.get(nodeId);
       if (type === ConfChangeType.RemoveNode) this.#members.delete(nodeId);
@@ -259,6 +259,24 @@ export class KvStore implements StateMachine<Result> {
       throw new Error("an operation that is none: the gateway lets none through");
     });
     return { header: headerAt(0), succeeded, responses };
+  }
+}
+
+/** A command that cannot be read is refused, by every member alike: one that stopped instead would stop at each start anew. */
+function requestIn(data: Uint8Array): InternalRequest {
+  try {
+    return decodeRequest(data);
+  } catch {
+    throw statusError("badCommand");
+  }
+}
+
+function memberIn(context: Uint8Array): Member | undefined {
+  if (context.length === 0) return undefined;
+  try {
+    return decodeMember(context);
+  } catch {
+    return undefined;
   }
 }
 
