@@ -28,6 +28,11 @@ export class Reads {
     this.#retryTicks = Math.max(1, retryTicks);
   }
 
+  /** Who waits for a request to be made, those who gave up lately included. */
+  get length(): number {
+    return this.#waiting.length;
+  }
+
   /** Whether a request is to be made. */
   get due(): boolean {
     return this.#asking.length === 0 && this.#waiting.length > 0;

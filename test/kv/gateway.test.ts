@@ -223,6 +223,17 @@ describe("members", () => {
     const [status, code, text] = await refusalOf(add(gateway, 11));
     expect([status, code]).toEqual([400, 9]);
     expect(["etcdserver: member ID already exist", "etcdserver: Peer URLs already exists"]).toContain(text);
+    // What a member's transport would not take must not get into the log: each would stop for it, at each start.
+    for (const url of [
+      "http://127.0.0.1:0",
+      "http://a\tb:80",
+      "http://127.0.0.1:002386",
+      "http://h:70000",
+      "http://h",
+    ]) {
+      const bad = call(gateway, "cluster/member/add", { peerURLs: [url] });
+      await expect(bad).rejects.toThrow("etcdserver: given member URLs are invalid");
+    }
     const twice = { peerURLs: ["http://127.0.0.1:12", "http://127.0.0.1:11"] };
     expect(await refusalOf(call(gateway, "cluster/member/add", twice))).toEqual([
       400,

@@ -6,7 +6,10 @@ import { describe, expect, it } from "vitest";
 import { StableLogError } from "../../src/base/errors.js";
 import { commandOf, numberOf, seal } from "../../src/node/envelope.js";
 import { Node } from "../../src/node/node.js";
+import { Proposals } from "../../src/node/proposals.js";
+import { Reads } from "../../src/node/reads.js";
 import { MessageType, newMessage } from "../../src/raftpb/message.js";
+import { EntryType } from "../../src/raftpb/types.js";
 import { MemoryStorage } from "../../src/storage/memory-storage.js";
 import { bytes, text, until } from "./group.js";
 
@@ -109,6 +112,61 @@ describe("iteration", () => {
     expect(third.entries.map(({ data }: { data: Uint8Array }) => text(data))).toEqual(["b"]);
     expect(first.entries).toHaveLength(1);
     await node.stop();
+  });
+});
+
+describe("what waits", () => {
+  it("hears it when the storage under raft fails amid the step, all of it", async () => {
+    const owner = await made([1n]);
+    const driven = drive(owner, []).catch((error: unknown) => error);
+    owner.node.campaign();
+    await owner.node.propose(bytes("good"));
+    owner.storage.term = owner.storage.entries = () => {
+      throw new StableLogError("ERR_READ", "the disk is gone");
+    };
+    const proposals = Array.from({ length: 3 }, (_, i) => owner.node.propose(bytes(`${i}`)));
+    for (const result of await Promise.allSettled(proposals)) {
+      // Those that raft had taken when it failed were taken; nobody waits for ever.
+      if (result.status === "rejected") expect(["ERR_READ", "ERR_CLOSED"]).toContain(result.reason.code);
+    }
+    await owner.node.stop();
+    await driven;
+  });
+
+  it("fails with what raft threw when that is no verdict, and so do those behind it", () => {
+    const proposals = new Proposals(1e6);
+    const heard: unknown[] = [];
+    const proposal = (type: EntryType) => ({
+      type,
+      data: new Uint8Array(4),
+      cancelled: false,
+      accepted: () => heard.push("accepted"),
+      failed: (error: unknown) => heard.push((error as Error).message),
+    });
+    for (const type of [EntryType.Normal, EntryType.ConfChange, EntryType.Normal]) proposals.add(proposal(type));
+    let steps = 0;
+    expect(() =>
+      proposals.flush(() => {
+        if (++steps === 2) throw new Error("broken");
+      }),
+    ).toThrow("broken");
+    expect(heard).toEqual(["accepted", "broken", "broken"]);
+    expect(proposals.length).toBe(0);
+  });
+
+  it("is forgotten when it was cancelled: neither proposals nor reads pile up where nobody leads", () => {
+    const cancelled = { cancelled: true, accepted: () => {}, failed: () => {}, resolve: () => {}, reject: () => {} };
+    const reads = new Reads(5);
+    const proposals = new Proposals(64 * 1024);
+    let dropped = 0;
+    const proposal = { type: EntryType.Normal, data: new Uint8Array(1), ...cancelled, failed: () => dropped++ };
+    for (let i = 0; i < 10_000; i++) {
+      reads.add(cancelled);
+      proposals.add(proposal);
+    }
+    expect(reads.length).toBeLessThan(1000);
+    expect(proposals.length).toBeLessThan(100);
+    expect(dropped).toBe(0);
   });
 });
 

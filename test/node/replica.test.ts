@@ -177,6 +177,87 @@ describe.each(kinds)("%s", (_name, options) => {
   });
 });
 
+describe("a state machine that takes its time", () => {
+  it("keeps no heartbeat from leaving, and a leader stays one", async () => {
+    await withGroup([1n, 2n, 3n], {}, async (group) => {
+      const leader = await group.leader();
+      const { term } = leader.node.basicStatus().hardState;
+      let open = (): void => {};
+      leader.machine.gate = new Promise((resolve) => {
+        open = resolve;
+      });
+      const answer = leader.replica.propose(bytes("slow"));
+      // Several election timeouts of its followers, told by their own ticks.
+      let ticks = 0;
+      const follower = group.member([1n, 2n, 3n].find((id) => id !== leader.id) as bigint);
+      const { tick } = follower.node;
+      follower.node.tick = () => {
+        ticks++;
+        tick.call(follower.node);
+      };
+      await until(() => ticks > 60);
+      open();
+      await answer;
+      expect(leader.node.basicStatus()).toMatchObject({ hardState: { term }, softState: { lead: leader.id } });
+    });
+  });
+
+  it("lets nobody read while it takes a snapshot in", async () => {
+    const run = { snapshotEntries: 10, keepEntries: 0 };
+    await withGroup([1n, 2n, 3n], { run }, async (group) => {
+      const leader = await group.leader();
+      const behind = [1n, 2n, 3n].find((id) => id !== leader.id) as bigint;
+      await group.stop(behind);
+      for (let i = 0; i < 50; i++) await leader.replica.propose(bytes(`${i}`));
+      await until(() => leader.storage.firstIndex() > 20);
+      const machine = new History();
+      const { restore } = machine;
+      let open = (): void => {};
+      const gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      let restoring = false;
+      machine.restore = async (data) => {
+        // The first one is its own, at its start.
+        restoring = machine.restores > 0;
+        if (restoring) {
+          machine.commands = [];
+          await gate;
+        }
+        await restore.call(machine, data);
+      };
+      const back = await group.start(behind, machine);
+      await until(() => restoring);
+      let seen = -1;
+      const read = back.replica.read().then(() => {
+        seen = machine.commands.length;
+      });
+      // Its own request has been answered when those behind it have.
+      await back.node.readIndex();
+      await back.node.readIndex();
+      expect(seen).toBe(-1);
+      open();
+      await read;
+      expect(seen).toBe(50);
+    });
+  });
+});
+
+describe("a run that fails to start", () => {
+  it("stops node and transport, and nobody waits", async () => {
+    const storage = new MemoryStorage();
+    await Node.bootstrap(storage, [1n]);
+    const node = new Node({ id: 1n, storage });
+    const transport = new LocalNetwork().transport(1n);
+    transport.start = () => Promise.reject(new Error("no port"));
+    const early = node.propose(bytes("early"));
+    const heard = early.catch((error: unknown) => error);
+    await expect(node.run({ storage, transport, stateMachine: new History() })).rejects.toThrow("no port");
+    expect(await heard).toEqual(code("ERR_CLOSED"));
+    await expect(node.propose(bytes("late"))).rejects.toEqual(code("ERR_CLOSED"));
+  });
+});
+
 describe("what is refused", () => {
   it("a proposal that is too long", async () => {
     await withGroup([1n], { config: { maxProposalBytes: 100 } }, async (group) => {

@@ -10,7 +10,7 @@ import { RawNode } from "../../src/raft/rawnode.js";
 import { ReadOnly } from "../../src/raft/read-only.js";
 import { encodeConfChange } from "../../src/raftpb/conf-change.js";
 import { isLocalMessage, isResponseMessage, type Message, newMessage } from "../../src/raftpb/message.js";
-import { emptyConfState, type Snapshot } from "../../src/raftpb/types.js";
+import { EntryType, emptyConfState, type Snapshot } from "../../src/raftpb/types.js";
 import { MemoryStorage } from "../../src/storage/memory-storage.js";
 import { bytes, ELECTION_TICK, entriesOf, entry, Group, kinds, MessageType, TestNode, textOf } from "./helpers.js";
 
@@ -594,6 +594,19 @@ describe("a leader", () => {
     expect(node.work()).toMatchObject([{ entries: [{ index: 2 }, { index: 3 }] }]);
     expect(() => node.raw.proposeAll([bytes("1"), bytes("12345")])).toThrow(code("ERR_PROPOSAL_DROPPED"));
     expect(node.terms).toHaveLength(3);
+  });
+
+  it("drops a change of configuration whose bytes are none, and goes on", () => {
+    const node = leading();
+    const last = node.raw.raft.log.lastIndex();
+    for (const type of [EntryType.ConfChange, EntryType.ConfChangeV2]) {
+      const entries = [{ term: 0, index: 0, type, data: new Uint8Array([0xff, 0xff]) }];
+      const message = newMessage(MessageType.MsgProp, { from: 2n, to: 1n, entries });
+      expect(() => node.raw.step(message)).toThrow(code("ERR_PROPOSAL_DROPPED"));
+    }
+    expect(node.raw.raft.log.lastIndex()).toBe(last);
+    node.raw.propose(bytes("next"));
+    expect(node.raw.raft.log.lastIndex()).toBe(last + 1);
   });
 
   it("has one change of configuration at a time under way: another becomes an empty entry", () => {
