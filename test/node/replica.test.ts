@@ -226,19 +226,21 @@ describe("a state machine that takes its time", () => {
         }
         await restore.call(machine, data);
       };
-      const back = await group.start(behind, machine);
+      const started = group.start(behind, machine);
       await until(() => restoring);
+      const back = await started;
       let seen = -1;
+      // The late answer to a request of before: what it asks for was applied, and is gone for the moment.
+      back.node.readIndex = () => Promise.resolve(back.replica.applied);
       const read = back.replica.read().then(() => {
         seen = machine.commands.length;
       });
-      // Its own request has been answered when those behind it have.
-      await back.node.readIndex();
-      await back.node.readIndex();
-      expect(seen).toBe(-1);
+      await new Promise((resolve) => setImmediate(resolve));
+      const amid = seen;
       open();
       await read;
-      expect(seen).toBe(50);
+      expect(amid).toBe(-1);
+      expect(seen).toBeGreaterThan(20);
     });
   });
 });
