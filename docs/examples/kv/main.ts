@@ -106,14 +106,13 @@ async function run(flags: Flags, stop: AbortController): Promise<void> {
 
 /** Keeps the transport at what the group says of its members, and says when this one is no longer among them. */
 function followMembers(
-  { id: self, dial, cluster }: Flags,
+  { id: self, dial }: Flags,
   transport: TcpTransport,
   onRemoved: () => void,
 ): (members: readonly Member[]) => void {
-  let known = new Set(cluster.keys());
+  // Of the log alone: who is named by a flag and not in the log, as far as that has been applied, may be yet to come.
+  let known = new Set<bigint>();
   return (members) => {
-    // One that joins knows of nobody before it has been told.
-    if (members.length === 0) return;
     for (const member of members) {
       const address = dial.get(member.ID) ?? peerAddressOf(member);
       if (member.ID === self || address === undefined) continue;
@@ -127,7 +126,9 @@ function followMembers(
     const now = new Set(members.map(({ ID }) => ID));
     for (const id of known) {
       if (now.has(id) || id === self) continue;
-      setTimeout(() => transport.removePeer(id), REMOVAL_MS).unref();
+      setTimeout(() => {
+        if (!known.has(id)) transport.removePeer(id);
+      }, REMOVAL_MS).unref();
     }
     if (known.has(self) && !now.has(self)) onRemoved();
     known = now;
