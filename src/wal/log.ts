@@ -52,7 +52,7 @@ import { indexName, parseSegmentName, STATE_NAME, segmentName } from "./segment-
 import { SegmentPipeline, zeroPiece } from "./segment-pipeline.js";
 import { SlabPool } from "./slab.js";
 import { createState, StateFile } from "./state-file.js";
-import { SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
+import { SLOW_OPEN_SYNC_MS, SLOW_SYNC_MS, SyncTimes } from "./sync-times.js";
 
 export type SyncOption = "auto" | "inline" | "worker" | "off";
 type Engine = Exclude<SyncOption, "auto">;
@@ -91,7 +91,7 @@ export interface EngineChoice {
   readonly by: "option" | "open" | "load" | "disk";
   /** Median of the syncs that open() made, in ms; undefined where it made none. */
   readonly openSyncMs: number | undefined;
-  /** From this many ms a sync takes on, `auto` leaves the event loop. */
+  /** From this many ms a sync takes on, `auto` leaves the event loop: of those of open() 8, for they commit names; else 2. */
   readonly slowMs: number;
 }
 
@@ -250,7 +250,7 @@ export class Log<T> implements GroupSink {
     this.#bareBytes = Math.min(BARE_GROUP_BYTES, Math.floor(options.segmentBytes / 8));
     this.#firstAheadBytes = Math.min(FIRST_AHEAD_BYTES, Math.floor(options.segmentBytes / 16));
     this.#engine = engine;
-    this.#choice = { by, openSyncMs, slowMs: SLOW_SYNC_MS };
+    this.#choice = { by, openSyncMs, slowMs: by === "open" ? SLOW_OPEN_SYNC_MS : SLOW_SYNC_MS };
     const slabs = new SlabPool(options.cacheBytes);
     this.#cache = new RecordCache(options.cacheBytes, options.materialize, slabs);
     this.names = new DirectoryNames(options.disk, dir, engine === "off");
@@ -653,7 +653,7 @@ export class Log<T> implements GroupSink {
     const wanted = this.#engine === "inline" ? this.#syncTimes.slow : this.#syncTimes.steady;
     if (!wanted) return;
     this.#engine = this.#engine === "inline" ? "worker" : "inline";
-    this.#choice = { ...this.#choice, by: "load" };
+    this.#choice = { ...this.#choice, by: "load", slowMs: SLOW_SYNC_MS };
     this.#syncTimes.startOver();
   }
 
@@ -1430,7 +1430,7 @@ function chooseEngine<T>(
   if (sync === "off" || sync === "worker") return { engine: sync, by: "option" };
   if (!disk.syncsNow) return { engine: "worker", by: "disk" };
   if (sync === "inline") return { engine: sync, by: "option" };
-  return { engine: openSyncMs > SLOW_SYNC_MS ? "worker" : "inline", by: "open" };
+  return { engine: openSyncMs > SLOW_OPEN_SYNC_MS ? "worker" : "inline", by: "open" };
 }
 
 /** The names in `dir`; makes it, parents included and all of them durable, when it is missing and may be made. */

@@ -6,6 +6,11 @@ const BUCKETS = 40 * PER_OCTAVE;
 
 /** From this on a blocking sync keeps the event loop from its other work for too long. */
 export const SLOW_SYNC_MS = 2;
+/**
+ * The same of the syncs of open(): they are of files just made, whose names and sizes the file system commits with them, and take
+ * several times what a sync of the log does. Going by less would send a lone saver of a fast disk to the worker.
+ */
+export const SLOW_OPEN_SYNC_MS = 4 * SLOW_SYNC_MS;
 /** Up to this, several in a row are no longer than one slow sync is. */
 const QUICK_SYNC_MS = SLOW_SYNC_MS / 8;
 /** A single slow sync is noise; a disk is slow when slow syncs outnumber fast ones by this many. */
