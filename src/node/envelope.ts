@@ -10,7 +10,7 @@
 // by somebody else: they are nobody's, and taken as they are. Who proposes to a driven group by other means than a replica takes
 // care that they do.
 
-import { putU64, viewOf } from "../base/bytes.js";
+import { getU64, putU64, viewOf } from "../base/bytes.js";
 
 export const ENVELOPE_BYTES = 17;
 const VERSION = 1;
@@ -38,9 +38,5 @@ export function commandOf(data: Uint8Array): Uint8Array {
 export function numberOf(session: Uint8Array, data: Uint8Array): number | undefined {
   if (!isSealed(data)) return undefined;
   for (let i = 0; i < SESSION_BYTES; i++) if (data[1 + i] !== session[i]) return undefined;
-  // Numbers are counted here, one by one: they stay far below 2^53.
-  const at = 1 + SESSION_BYTES;
-  let number = 0;
-  for (let i = 6; i >= 0; i--) number = number * 256 + (data[at + i] as number);
-  return number;
+  return getU64(viewOf(data), 1 + SESSION_BYTES);
 }

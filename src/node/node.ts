@@ -15,10 +15,10 @@ import type { WritableStorage } from "../raft/storage.js";
 import { type ConfChange, type ConfChangeV2, encodeConfChange } from "../raftpb/conf-change.js";
 import { type Message, NONE } from "../raftpb/message.js";
 import { type ConfState, EntryType, emptyConfState } from "../raftpb/types.js";
-import { onAbort } from "./abort.js";
 import { type Proposal, Proposals } from "./proposals.js";
-import { type Reader, Reads } from "./reads.js";
+import { Reads } from "./reads.js";
 import { type DrivenNode, Replica, type RunOptions } from "./replica.js";
+import { invalid, stopped, Waiting } from "./waiting.js";
 
 type Defaulted = "random" | "electionTick" | "heartbeatTick" | "maxSizePerMsg" | "maxInflightMsgs";
 
@@ -146,7 +146,7 @@ export class Node {
    */
   readIndex(options?: CallOptions): Promise<number> {
     return new Promise((resolve, reject) => {
-      const reader = new ReadWaiter(resolve, reject, options?.signal);
+      const reader = new Waiting<number>(resolve, reject, options?.signal);
       if (this.#stopped !== undefined) return reader.reject(this.#stopped);
       if (reader.cancelled) return;
       this.#reads.add(reader);
@@ -326,8 +326,7 @@ export class Node {
 
   #stop(cause: unknown): void {
     if (this.#stopped !== undefined) return;
-    const detail = cause === undefined ? {} : { cause };
-    this.#stopped = new StableLogError("ERR_CLOSED", "the raft node is stopped", detail);
+    this.#stopped = stopped(cause);
     if (this.#ticker !== undefined) clearInterval(this.#ticker);
     this.#proposals.fail(this.#stopped);
     this.#reads.fail(this.#stopped);
@@ -359,10 +358,10 @@ export class Node {
 
   #submit(proposal: Proposal): void {
     if (this.#stopped !== undefined) {
-      proposal.failed(this.#stopped);
+      proposal.reject(this.#stopped);
     } else if (proposal.data.length > this.#maxProposalBytes) {
       const what = `a proposal of ${proposal.data.length} bytes; maxProposalBytes is ${this.#maxProposalBytes}`;
-      proposal.failed(new StableLogError("ERR_TOO_LARGE", what));
+      proposal.reject(new StableLogError("ERR_TOO_LARGE", what));
     } else if (!proposal.cancelled) {
       this.#proposals.add(proposal);
       this.#changed();
@@ -427,65 +426,18 @@ export class Node {
 }
 
 /** A propose() that waits. */
-class Waiter implements Proposal {
+class Waiter extends Waiting<void> implements Proposal {
   readonly type: EntryType;
   readonly data: Uint8Array;
-  readonly #resolve: () => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #release: () => void;
-  cancelled = false;
 
-  constructor(
-    type: EntryType,
-    data: Uint8Array,
-    resolve: () => void,
-    reject: (error: unknown) => void,
-    signal: AbortSignal | undefined,
-  ) {
+  constructor(type: EntryType, data: Uint8Array, ...waiting: ConstructorParameters<typeof Waiting<void>>) {
+    super(...waiting);
     this.type = type;
     this.data = data;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#release = onAbort(signal, (reason) => {
-      this.cancelled = true;
-      reject(reason);
-    });
   }
 
   accepted(): void {
-    this.#release();
-    this.#resolve();
-  }
-
-  failed(error: unknown): void {
-    this.#release();
-    this.#reject(error);
-  }
-}
-
-class ReadWaiter implements Reader {
-  readonly #resolve: (index: number) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #release: () => void;
-  cancelled = false;
-
-  constructor(resolve: (index: number) => void, reject: (error: unknown) => void, signal: AbortSignal | undefined) {
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#release = onAbort(signal, (reason) => {
-      this.cancelled = true;
-      reject(reason);
-    });
-  }
-
-  resolve(index: number): void {
-    this.#release();
-    this.#resolve(index);
-  }
-
-  reject(error: unknown): void {
-    this.#release();
-    this.#reject(error);
+    this.resolve();
   }
 }
 
@@ -493,15 +445,12 @@ function isVerdict(error: unknown): boolean {
   return error instanceof StableLogError && verdicts.has(error.code);
 }
 
-function invalid(message: string): StableLogError {
-  return new StableLogError("ERR_INVALID_ARGUMENT", message);
-}
-
-function appliedOf(storage: unknown): number | undefined {
+/** Of the newest snapshot, whose data is not read for it where the storage can tell the one without the other. */
+function appliedOf(storage: NodeConfig["storage"] & Partial<WritableStorage>): number | undefined {
   // RawNode says what is wrong with a storage that is none.
   if (typeof storage !== "object" || storage === null) return undefined;
-  const { index } = (storage as NodeConfig["storage"]).snapshot().metadata;
-  return index === 0 ? undefined : index;
+  const snapshot = storage.readSnapshot === undefined ? storage.snapshot() : storage.readSnapshot();
+  return snapshot?.metadata.index || undefined;
 }
 
 /** Spreads election timeouts. The bias of the remainder is below one in a hundred million. */

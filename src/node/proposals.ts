@@ -13,7 +13,7 @@ export interface Proposal {
   readonly cancelled: boolean;
   /** Raft has taken it: it is in this node's log, or on its way to the leader. It may still be lost. */
   accepted(): void;
-  failed(error: unknown): void;
+  reject(error: unknown): void;
 }
 
 /** Bytes of proposals that are appended in one step. */
@@ -39,7 +39,7 @@ export class Proposals {
     const bytes = proposal.data.length + PROPOSAL_BYTES;
     if (this.#bytes + bytes > this.#maxBytes && this.#bytes > 0) this.#forgetCancelled();
     if (this.#bytes + bytes > this.#maxBytes && this.#bytes > 0) {
-      proposal.failed(
+      proposal.reject(
         new StableLogError("ERR_PROPOSAL_DROPPED", "raft proposal dropped: too many wait for a leader already"),
       );
       return;
@@ -63,7 +63,7 @@ export class Proposals {
       try {
         stepBatch(waiting.slice(from, to), step);
       } catch (error) {
-        for (const each of waiting.slice(from)) if (!each.cancelled) each.failed(error);
+        for (const each of waiting.slice(from)) if (!each.cancelled) each.reject(error);
         throw error;
       }
       from = to;
@@ -75,7 +75,7 @@ export class Proposals {
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#bytes = 0;
-    for (const proposal of waiting) if (!proposal.cancelled) proposal.failed(error);
+    for (const proposal of waiting) if (!proposal.cancelled) proposal.reject(error);
   }
 }
 
@@ -102,13 +102,13 @@ function stepBatch(batch: readonly Proposal[], step: (message: Message) => void)
     if (!(error instanceof StableLogError) || error.code !== "ERR_PROPOSAL_DROPPED") throw error;
     // Together they may be more than raft takes before something commits, where one by one the first would fit.
     if (live.length > 1) for (const each of live) stepBatch([each], step);
-    else live[0]?.failed(error);
+    else live[0]?.reject(error);
     return;
   }
   for (const [i, proposal] of live.entries()) {
     // Raft puts an empty entry in the place of a change that may not be made now.
     if (proposal.type !== EntryType.Normal && entries[i]?.type === EntryType.Normal) {
-      proposal.failed(
+      proposal.reject(
         new StableLogError(
           "ERR_PROPOSAL_DROPPED",
           "raft proposal dropped: another change of configuration is under way",

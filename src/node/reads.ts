@@ -4,12 +4,10 @@
 import { equalBytes, putU64, viewOf } from "../base/bytes.js";
 import { randomFill } from "../base/random.js";
 import type { ReadState } from "../raft/read-only.js";
+import type { Waiting } from "./waiting.js";
 
-export interface Reader {
-  readonly cancelled: boolean;
-  resolve(index: number): void;
-  reject(error: unknown): void;
-}
+/** Who asks; resolved with the index. */
+type Reader = Pick<Waiting<number>, "cancelled" | "resolve" | "reject">;
 
 const LEAST_PRUNED = 256;
 

@@ -26,11 +26,11 @@ import {
   isEmptyHardState,
   type SnapshotMetadata,
 } from "../raftpb/types.js";
-import { onAbort } from "./abort.js";
 import { commandOf, numberOf, SESSION_BYTES, seal } from "./envelope.js";
 import type { Proposal } from "./proposals.js";
 import type { Command, StateMachine } from "./state-machine.js";
 import type { Transport, TransportReceiver } from "./transport.js";
+import { invalid, stopped, Waiting } from "./waiting.js";
 
 /** What a replica asks of the node that it drives; node.ts has it. */
 export interface DrivenNode {
@@ -112,7 +112,7 @@ export class Replica<Result> {
   /** Proposals of this session that are not applied yet, by their number. */
   readonly #waiting = new Map<number, Pending<Result>>();
   /** Reads that wait for an index to be applied. */
-  #readers: { readonly index: number; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
+  #readers: { readonly index: number; readonly waiting: Waiting<void> }[] = [];
 
   /** The state machine has everything up to here, and nothing beyond. */
   #applied = 0;
@@ -196,7 +196,7 @@ export class Replica<Result> {
       const sealed = seal(this.#session, number, data);
       const waiting = this.#waiting;
       const pending = new Pending<Result>(EntryType.Normal, sealed, number, waiting, resolve, reject, options?.signal);
-      this.#submit(pending);
+      this.#node.submit(pending);
     });
   }
 
@@ -210,14 +210,8 @@ export class Replica<Result> {
       const { type, data } = encodeConfChange({ ...change, context: seal(this.#session, number, change.context) });
       // It is answered with the configuration, not with a result of the state machine.
       const answer = (confState: unknown): void => resolve(confState as ConfState);
-      this.#submit(new Pending<Result>(type, data, number, this.#waiting, answer, reject, options?.signal));
+      this.#node.submit(new Pending<Result>(type, data, number, this.#waiting, answer, reject, options?.signal));
     });
-  }
-
-  #submit(pending: Pending<Result>): void {
-    if (pending.cancelled) return;
-    this.#waiting.set(pending.number, pending);
-    this.#node.submit(pending);
   }
 
   /**
@@ -233,13 +227,9 @@ export class Replica<Result> {
 
   #reached(index: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#ended) return reject(closed(undefined));
-      const release = onAbort(signal, reject);
-      const done = (): void => {
-        release();
-        resolve();
-      };
-      this.#readers.push({ index, resolve: done, reject });
+      const waiting = new Waiting<void>(resolve, reject, signal);
+      if (this.#ended) waiting.reject(stopped(undefined));
+      else this.#readers.push({ index, waiting });
     });
   }
 
@@ -285,10 +275,10 @@ export class Replica<Result> {
     this.#ended = true;
     const cause = failure?.error;
     this.#node.stop(cause);
-    const error = closed(cause);
-    for (const pending of this.#waiting.values()) pending.failed(error);
+    const error = stopped(cause);
+    for (const pending of this.#waiting.values()) pending.reject(error);
     this.#waiting.clear();
-    for (const reader of this.#readers) reader.reject(error);
+    for (const { waiting } of this.#readers) waiting.reject(error);
     this.#readers = [];
     for (const job of this.#jobs.splice(0)) job.cancel();
     await this.#transport.close().catch(() => {});
@@ -469,7 +459,7 @@ export class Replica<Result> {
             reject(error);
           }
         },
-        () => reject(closed(undefined)),
+        () => reject(stopped(undefined)),
       );
     });
   }
@@ -527,7 +517,7 @@ export class Replica<Result> {
       throw invalid(`the state machine's apply() returned ${results.length} results for ${numbers.length} commands`);
     }
     for (const [i, number] of numbers.entries()) {
-      if (number !== undefined) this.#waiting.get(number)?.answer(results[i] as Result);
+      if (number !== undefined) this.#waiting.get(number)?.resolve(results[i] as Result);
     }
   }
 
@@ -537,16 +527,16 @@ export class Replica<Result> {
     this.#confState = this.#node.applyConfChange(change);
     await this.#machine.applyConfChange?.({ index, term, change, confState: this.#confState });
     const number = numberOf(this.#session, sealed.context);
-    if (number !== undefined) this.#waiting.get(number)?.answer(this.#confState as Result);
+    if (number !== undefined) this.#waiting.get(number)?.resolve(this.#confState as Result);
   }
 
   #advanceTo(index: number): void {
     if (index <= this.#applied) return;
     this.#applied = index;
     if (this.#readers.length === 0) return;
-    const ready = this.#readers.filter((reader) => reader.index <= index);
-    this.#readers = this.#readers.filter((reader) => reader.index > index);
-    for (const reader of ready) reader.resolve();
+    const readers = this.#readers;
+    this.#readers = readers.filter((reader) => reader.index > index && !reader.waiting.cancelled);
+    for (const reader of readers) if (reader.index <= index) reader.waiting.resolve();
   }
 
   // ---- snapshots
@@ -633,7 +623,7 @@ export class Replica<Result> {
   }
 
   async #receiveSnapshot(message: Message, metadata: SnapshotMetadata, data: AsyncIterable<Uint8Array>): Promise<void> {
-    if (this.#ended) throw closed(undefined);
+    if (this.#ended) throw stopped(undefined);
     if (this.#receiving) {
       throw new StableLogError("ERR_SNAPSHOT_TEMPORARILY_UNAVAILABLE", "another snapshot is being received");
     }
@@ -650,51 +640,44 @@ export class Replica<Result> {
   }
 }
 
-/** Who waits for a proposal to be applied. */
-class Pending<Result> implements Proposal {
+/** Who waits for a proposal to be applied; it is known by its number until then. */
+class Pending<Result> extends Waiting<Result> implements Proposal {
   readonly type: EntryType;
   readonly data: Uint8Array;
-  readonly number: number;
-  readonly #waiting: Map<number, Pending<Result>>;
-  readonly #resolve: (result: Result) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #release: () => void;
-  cancelled = false;
+  readonly #number: number;
+  readonly #pending: Map<number, Pending<Result>>;
 
   constructor(
     type: EntryType,
     data: Uint8Array,
     number: number,
-    waiting: Map<number, Pending<Result>>,
-    resolve: (result: Result) => void,
-    reject: (error: unknown) => void,
-    signal: AbortSignal | undefined,
+    pending: Map<number, Pending<Result>>,
+    ...waiting: ConstructorParameters<typeof Waiting<Result>>
   ) {
+    super(...waiting);
     this.type = type;
     this.data = data;
-    this.number = number;
-    this.#waiting = waiting;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#release = onAbort(signal, (reason) => {
-      this.cancelled = true;
-      waiting.delete(number);
-      reject(reason);
-    });
+    this.#number = number;
+    this.#pending = pending;
+    if (!this.cancelled) pending.set(number, this);
   }
 
+  /** Raft's verdict is not what it waits for. */
   accepted(): void {}
 
-  answer(result: Result): void {
-    this.#release();
-    this.#waiting.delete(this.number);
-    this.#resolve(result);
+  override resolve(result: Result): void {
+    this.#pending.delete(this.#number);
+    super.resolve(result);
   }
 
-  failed(error: unknown): void {
-    this.#release();
-    this.#waiting.delete(this.number);
-    this.#reject(error);
+  override reject(error: unknown): void {
+    this.#pending.delete(this.#number);
+    super.reject(error);
+  }
+
+  override handleEvent(): void {
+    this.#pending.delete(this.#number);
+    super.handleEvent();
   }
 }
 
@@ -708,11 +691,3 @@ function names({ voters, learners, votersOutgoing, learnersNext }: ConfState, id
 }
 
 async function* noBytes(): AsyncGenerator<Uint8Array> {}
-
-function closed(cause: unknown): StableLogError {
-  return new StableLogError("ERR_CLOSED", "the raft node is stopped", cause === undefined ? {} : { cause });
-}
-
-function invalid(message: string): StableLogError {
-  return new StableLogError("ERR_INVALID_ARGUMENT", message);
-}

@@ -4,12 +4,12 @@ import { AssertionError } from "../base/assert.js";
 import { type ErrorCode, type ErrorDetail, errnoOf, StableLogError } from "../base/errors.js";
 
 const NO_SPACE = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+const NO_WRITING = new Set(["EROFS", "EACCES", "EPERM", "ERR_ACCESS_DENIED"]);
+
 /** A failure to make room, which is no failure of the disk. */
 export function isNoSpace(error: unknown): boolean {
   return NO_SPACE.has(errnoOf(error) ?? "");
 }
-
-const NO_WRITING = new Set(["EROFS", "EACCES", "EPERM", "ERR_ACCESS_DENIED"]);
 
 /**
  * An error of making room or of housekeeping: ERR_NO_SPACE for ENOSPC, EDQUOT and EFBIG, ERR_IO for the rest. A coded

@@ -17,7 +17,7 @@ const archives = existsSync(folder) ? readdirSync(folder).filter((name) => name.
 
 if (archives.length === 0) {
   // Skipped where they are not at hand: the archives are etcd's own data, 5 MB of it, and stay out of this repo. What is made
-  // of them in test/fixtures is read on every machine (test/etcd/replay.test.ts).
+  // of them in test/fixtures is read on every machine (test/etcd/member.test.ts and batches.test.ts).
   it.skip("etcd data folder: not found, set STABLELOG_ETCD_DATA to the folder of its archives", () => undefined);
 }
 

@@ -9,7 +9,7 @@ import { memberRemoveRequest, putRequest, rangeRequest } from "../../docs/exampl
 import { encodeMember } from "../../docs/examples/kv/requests.js";
 import { StableLogError } from "../../src/base/errors.js";
 import type { ConfChange } from "../../src/raftpb/conf-change.js";
-import { base64, CLUSTER, freshGateway, freshStore, GroupOfOne, SELF } from "./harness.js";
+import { base64, CLUSTER, freshGateway, freshStore, GroupOfOne, SELF, troubled } from "./harness.js";
 
 type Answer = Record<string, unknown>;
 
@@ -28,19 +28,6 @@ async function refusalOf(answer: Promise<unknown>): Promise<[number, number, str
   if (!(error instanceof StatusError)) throw new Error("it was answered");
   expect(error.toJSON()).toEqual({ error: error.message, code: error.code, message: error.message });
   return [error.httpStatus, error.code, error.message];
-}
-
-/** A group that does with proposals, changes of configuration and reads what `what` does, until it lets one through. */
-function troubled(inner: GroupOfOne, what: (signal: AbortSignal) => Promise<void>): Group {
-  return {
-    basicStatus: () => inner.basicStatus(),
-    get applied() {
-      return inner.applied;
-    },
-    propose: async (data, { signal }) => what(signal).then(() => inner.propose(data)),
-    proposeConfChange: async (change, { signal }) => what(signal).then(() => inner.proposeConfChange(change)),
-    read: async ({ signal }) => what(signal).then(() => inner.read()),
-  };
 }
 
 const put = { key: base64("a"), value: base64("1") };

@@ -59,6 +59,19 @@ export class GroupOfOne implements Group {
   }
 }
 
+/** A group that does with proposals, changes of configuration and reads what `what` does, until it lets one through. */
+export function troubled(inner: GroupOfOne, what: (signal: AbortSignal) => Promise<void>): Group {
+  return {
+    basicStatus: () => inner.basicStatus(),
+    get applied() {
+      return inner.applied;
+    },
+    propose: async (data, { signal }) => what(signal).then(() => inner.propose(data)),
+    proposeConfChange: async (change, { signal }) => what(signal).then(() => inner.proposeConfChange(change)),
+    read: async ({ signal }) => what(signal).then(() => inner.read()),
+  };
+}
+
 /** The state of no bytes, for a store that begins with SELF. */
 export async function freshStore(): Promise<KvStore> {
   const store = new KvStore();

@@ -5,7 +5,8 @@ import { connect } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Group } from "../../docs/examples/kv/gateway.js";
 import { type HttpServer, serve } from "../../docs/examples/kv/server.js";
-import { base64, freshGateway, type GroupOfOne } from "./harness.js";
+import { deferred } from "../deferred.js";
+import { base64, freshGateway, type GroupOfOne, troubled } from "./harness.js";
 
 let open: HttpServer[] = [];
 afterEach(async () => {
@@ -84,25 +85,13 @@ describe("serve()", () => {
   });
 
   test("outlives clients that hang up amid their request and before their answer", async () => {
-    let heard = (): void => {};
-    let release = (): void => {};
-    const asked = new Promise<void>((resolve) => {
-      heard = resolve;
-    });
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const { server, url } = await start((group) => ({
-      basicStatus: () => group.basicStatus(),
-      applied: group.applied,
-      proposeConfChange: (change) => group.proposeConfChange(change),
-      read: () => group.read(),
-      propose: async (data) => {
-        heard();
-        await held;
-        return group.propose(data);
-      },
-    }));
+    const [asked, held] = [deferred(), deferred()];
+    const { server, url } = await start((group) =>
+      troubled(group, () => {
+        asked.resolve();
+        return held.promise;
+      }),
+    );
     const body = JSON.stringify({ key: base64("a") });
     const head = `POST /v3/kv/put HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`;
     for (const sent of [head + body.slice(0, 5), head + body]) {
@@ -110,40 +99,28 @@ describe("serve()", () => {
       socket.on("error", () => {});
       await once(socket, "connect");
       await new Promise((resolve) => socket.write(sent, resolve));
-      if (sent.endsWith(body)) await asked;
+      if (sent.endsWith(body)) await asked.promise;
       socket.destroy();
       await once(socket, "close");
     }
-    release();
+    held.resolve();
     expect((await ask(`${url}/v3/kv/range`, { method: "POST", body }))[0]).toBe(200);
   });
 
   test("close() lets what is under way end, and takes no more", async () => {
-    let heard = (): void => {};
-    let release = (): void => {};
-    const asked = new Promise<void>((resolve) => {
-      heard = resolve;
-    });
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const { server, url } = await start((group) => ({
-      basicStatus: () => group.basicStatus(),
-      applied: group.applied,
-      propose: (data) => group.propose(data),
-      proposeConfChange: (change) => group.proposeConfChange(change),
-      read: async () => {
-        heard();
-        await held;
-        return group.read();
-      },
-    }));
+    const [asked, held] = [deferred(), deferred()];
+    const { server, url } = await start((group) =>
+      troubled(group, () => {
+        asked.resolve();
+        return held.promise;
+      }),
+    );
     const body = JSON.stringify({ key: base64("a") });
     const answer = ask(`${url}/v3/kv/range`, { method: "POST", body });
-    await asked;
+    await asked.promise;
     const closed = server.close();
     await expect(fetch(`${url}/v3/kv/put`, { method: "POST", body })).rejects.toThrow();
-    release();
+    held.resolve();
     expect((await answer)[0]).toBe(200);
     await closed;
     await server.close();

@@ -1,6 +1,7 @@
 // A group of driven nodes in one process, for the tests of Node and Replica: storages on simulated or plain memory, a network
 // whose links can be cut, and a state machine that remembers what it was given.
 
+import { vi } from "vitest";
 import { Node, type NodeConfig } from "../../src/node/node.js";
 import type { Replica, RunOptions } from "../../src/node/replica.js";
 import type { StateMachine } from "../../src/node/state-machine.js";
@@ -128,11 +129,7 @@ export class Group {
   }
 }
 
-/** Looks again in every turn of the event loop until there is something; the test's own timeout is the end of it. */
-export async function until<T>(look: () => T | undefined | false): Promise<T> {
-  for (;;) {
-    const found = look();
-    if (found !== undefined && found !== false) return found;
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+/** Looks again and again until there is something; the limit of time is that of the test. */
+export function until<T>(look: () => T | undefined | false): Promise<T> {
+  return vi.waitUntil(() => look() ?? false, { interval: 2, timeout: 55_000 }) as Promise<T>;
 }

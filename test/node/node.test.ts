@@ -141,7 +141,7 @@ describe("what waits", () => {
       data: new Uint8Array(4),
       cancelled: false,
       accepted: () => heard.push("accepted"),
-      failed: (error: unknown) => heard.push((error as Error).message),
+      reject: (error: unknown) => heard.push((error as Error).message),
     });
     for (const type of [EntryType.Normal, EntryType.ConfChange, EntryType.Normal]) proposals.add(proposal(type));
     let steps = 0;
@@ -155,11 +155,11 @@ describe("what waits", () => {
   });
 
   it("is forgotten when it was cancelled: neither proposals nor reads pile up where nobody leads", () => {
-    const cancelled = { cancelled: true, accepted: () => {}, failed: () => {}, resolve: () => {}, reject: () => {} };
+    const cancelled = { cancelled: true, accepted: () => {}, resolve: () => {}, reject: () => {} };
     const reads = new Reads(5);
     const proposals = new Proposals(64 * 1024);
     let dropped = 0;
-    const proposal = { type: EntryType.Normal, data: new Uint8Array(1), ...cancelled, failed: () => dropped++ };
+    const proposal = { type: EntryType.Normal, data: new Uint8Array(1), ...cancelled, reject: () => dropped++ };
     for (let i = 0; i < 10_000; i++) {
       reads.add(cancelled);
       proposals.add(proposal);

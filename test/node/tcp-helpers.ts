@@ -2,7 +2,7 @@
 // other side of a connection played by hand, byte by byte.
 
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
-import { afterEach, vi } from "vitest";
+import { afterEach } from "vitest";
 import { crc32 } from "../../src/base/crc32.js";
 import { encodeMessage } from "../../src/node/message-codec.js";
 import { FRAME_HEAD_BYTES, FrameReader, helloFrame } from "../../src/node/tcp-frames.js";
@@ -10,6 +10,7 @@ import { TcpTransport, type TcpTransportOptions } from "../../src/node/tcp-trans
 import type { TransportReceiver } from "../../src/node/transport.js";
 import { type Message, MessageType, newMessage } from "../../src/raftpb/message.js";
 import type { SnapshotMetadata } from "../../src/raftpb/types.js";
+import { until } from "./group.js";
 
 export const CLUSTER = 0xc0ffeen;
 
@@ -36,11 +37,6 @@ export class Recorder implements TransportReceiver {
   reportSnapshot(id: bigint, arrived: boolean): void {
     this.outcomes.push([id, arrived]);
   }
-}
-
-/** Waits for a condition; the limit of time is that of the test. */
-export function until(condition: () => boolean): Promise<unknown> {
-  return vi.waitUntil(condition, { interval: 2, timeout: 55_000 });
 }
 
 const toClose: (() => unknown)[] = [];

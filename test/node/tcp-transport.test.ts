@@ -14,6 +14,8 @@ import { answerFrame, frameOf, helloFrame, isPulse, readAnswer, readOutcome } fr
 import { parseAddress, TcpTransport, type TcpTransportOptions } from "../../src/node/tcp-transport.js";
 import { type Message, MessageType, newMessage } from "../../src/raftpb/message.js";
 import { childEnv } from "../child-env.js";
+import { deferred } from "../deferred.js";
+import { until } from "./group.js";
 import {
   append,
   CLUSTER,
@@ -23,12 +25,12 @@ import {
   indexOf,
   make,
   messageFrame,
+  type Node,
   onlyPeer,
   pair,
   Raw,
   rawServer,
   snapshotMessage,
-  until,
 } from "./tcp-helpers.js";
 
 const run = promisify(execFile);
@@ -41,17 +43,6 @@ async function lone(options: Partial<TcpTransportOptions> = {}) {
   const node = make(1n, { peers: [[2n, "127.0.0.1:9"]], reconnectMs: 60_000, maxReconnectMs: 60_000, ...options });
   await node.transport.start(node.recorder);
   return node;
-}
-
-/** A promise and its ends. */
-function deferred<T = void>() {
-  let resolve!: (value: T) => void;
-  let reject!: (error: unknown) => void;
-  const promise = new Promise<T>((yes, no) => {
-    resolve = yes;
-    reject = no;
-  });
-  return { promise, resolve, reject };
 }
 
 describe("messages", () => {
@@ -804,27 +795,11 @@ describe("snapshots", () => {
     expect(a.recorder.outcomes).toEqual([[2n, false]]);
   });
 
-  test("whose sender or receiver is closed midway fail on both sides", async () => {
-    for (const which of [0, 1]) {
-      const nodes = await pair();
-      const [a, b] = nodes;
-      const got = deferred<unknown>();
-      const begun = deferred();
-      b.recorder.take = async (_message, _metadata, data) => {
-        begun.resolve();
-        await digest(data).catch((error: unknown) => got.resolve(error));
-      };
-      const source = new Source(Infinity, 1000);
-      a.transport.sendSnapshot(snapshotMessage(1n, 2n), source);
-      await begun.promise;
-      await nodes[which]?.transport.close();
-      expect(await got.promise).toMatchObject({ code: which === 0 ? "ERR_IO" : "ERR_CLOSED" });
-      await until(() => a.recorder.outcomes.length === 1 && source.letGo);
-      expect(a.recorder.outcomes).toEqual([[2n, false]]);
-    }
-  });
-
-  test("of a peer that is removed midway fail on both sides", async () => {
+  test.each<[string, (a: Node, b: Node) => unknown, string]>([
+    ["whose sender is closed", (a) => a.transport.close(), "ERR_IO"],
+    ["whose receiver is closed", (_a, b) => b.transport.close(), "ERR_CLOSED"],
+    ["of a peer that is removed", (_a, b) => b.transport.removePeer(1n), "ERR_IO"],
+  ])("%s midway fail on both sides", async (_what, end, code) => {
     const [a, b] = await pair();
     const got = deferred<unknown>();
     const begun = deferred();
@@ -835,8 +810,8 @@ describe("snapshots", () => {
     const source = new Source(Infinity, 1000);
     a.transport.sendSnapshot(snapshotMessage(1n, 2n), source);
     await begun.promise;
-    b.transport.removePeer(1n);
-    expect(await got.promise).toMatchObject({ code: "ERR_IO" });
+    await end(a, b);
+    expect(await got.promise).toMatchObject({ code });
     await until(() => a.recorder.outcomes.length === 1 && source.letGo);
     expect(a.recorder.outcomes).toEqual([[2n, false]]);
   });
