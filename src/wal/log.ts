@@ -475,7 +475,13 @@ export class Log<T> implements GroupSink {
       this.#written(active, group, sync, written);
       return undefined;
     }
-    return written.then((ms) => this.#written(active, group, sync, ms));
+    return written.then(
+      (ms) => this.#written(active, group, sync, ms),
+      (error: unknown) => {
+        if (!active.full || error instanceof Poison) throw error;
+        return this.#commitInNewSegment(group);
+      },
+    );
   }
 
   failed(error: unknown): { group: unknown; queued: unknown } {
@@ -503,7 +509,7 @@ export class Log<T> implements GroupSink {
     try {
       file.write(slab.bytes, start, end, segment.end);
     } catch (error) {
-      if (grows && isNoSpace(error)) return this.#cutBack(active, error);
+      if (grows && isNoSpace(error)) return this.#noRoom(active, group, sync, error);
       throw new Poison(error, bytesWritten(error) > 0);
     }
     const zeros = grows ? this.#zerosBehind(active, group) : 0;
@@ -537,7 +543,7 @@ export class Log<T> implements GroupSink {
       if (sync && !grows) await file.commit(slab.bytes, start, end, segment.end);
       else await file.writeLater(slab.bytes, start, end, segment.end, false);
     } catch (error) {
-      if (grows && isNoSpace(error)) return this.#cutBack(active, error);
+      if (grows && isNoSpace(error)) return this.#noRoom(active, group, sync, error);
       throw new Poison(error, true);
     }
     const zeros = grows ? this.#zerosBehind(active, group) : 0;
@@ -574,6 +580,12 @@ export class Log<T> implements GroupSink {
     }
     active.aheadBytes = Math.min(2 * aheadBytes, MAX_AHEAD_BYTES);
     return Math.min(aheadBytes, segment.capacity - segment.end - group.used);
+  }
+
+  /** The disk has no room for a group; what was filled ahead is given up for it. */
+  async #noRoom(active: Active, group: Group, sync: boolean, cause: unknown): Promise<number> {
+    if (errnoOf(cause) !== "EFBIG" && (await this.#pipeline.giveUp())) return this.#writeLater(active, group, sync);
+    return this.#cutBack(active, cause);
   }
 
   /**
@@ -809,9 +821,8 @@ export class Log<T> implements GroupSink {
 
   /**
    * A file with the name of the new segment, durable as such, how far it is zero, and what the segment may hold: its head and
-   * `bytes`, or more. Where a large group comes first no zeros are made for it, and the file grows; else the segment is as
-   * long as its zeros. A disk that has no room for one of the usual size may have some for a smaller one. Failing here is no
-   * failure of the log.
+   * `bytes`, or more. What was filled ahead is taken as it is, and the file grows behind that; where a large group comes first
+   * no zeros are made for it. Failing here is no failure of the log.
    */
   async #makeSegmentFile(
     generation: number,
@@ -826,14 +837,11 @@ export class Log<T> implements GroupSink {
     const burst = Math.min(GROUPS_A_SEGMENT * least, MAX_BURST_BYTES, this.#options.segmentBytes);
     // Whoever opens a log waits for no more than what is carried; it then grows up again.
     const first = Math.max(least, Math.min(f.FIRST_SEGMENT_BYTES, this.#options.segmentBytes));
-    let capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
+    const capacity = opening ? first : Math.max(this.#nextCapacity(), burst, least);
     // A large group makes its own room. A carried tail has it made first: no room then is found out before its head is written.
     const bare = !opening && bytes >= this.#bareBytes;
-    // Among large groups a small one does not wait for zeros that they would only write over.
-    const grows = bare || !this.#wantsSpare();
-    // Where none are filled ahead a save waits for a part of them, no more; far smaller segments would never catch up with a load.
-    const part = Math.max(grows ? 0 : Math.floor(capacity / GROWTH), f.FIRST_SEGMENT_BYTES);
-    let zeros = bare ? 0 : Math.max(least, Math.min(capacity, part));
+    // Where few are filled ahead a save waits for the first of them, and the file grows from there.
+    let zeros = bare ? 0 : Math.max(least, Math.min(capacity, f.FIRST_SEGMENT_BYTES));
     let file: DiskFile | undefined;
     while (file === undefined) {
       try {
@@ -841,8 +849,7 @@ export class Log<T> implements GroupSink {
       } catch (cause) {
         const error = spaceError(action, cause, { file: name });
         if (error.code !== "ERR_NO_SPACE" || zeros <= least) throw error;
-        zeros = Math.max(least, Math.floor(zeros / 2));
-        capacity = zeros;
+        zeros = least;
       }
     }
     const path = joinPath(this.#dir, name);
@@ -852,8 +859,7 @@ export class Log<T> implements GroupSink {
         () => this.#pipeline.rename(path),
         () => this.#disk.unlink(path).catch(() => {}),
       );
-      const zeroedTo = file.size();
-      return { file, zeroedTo, capacity: grows || this.#engine === "off" ? capacity : zeroedTo };
+      return { file, zeroedTo: file.size(), capacity };
     } catch (error) {
       this.#nextGeneration = generation + 1;
       await file.close().catch(() => {});

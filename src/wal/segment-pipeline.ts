@@ -1,6 +1,6 @@
 // The next segment's file, ready before it is needed: zero-filled in paced pieces and synced off the hot path, so that
-// small groups never allocate blocks and a full disk strikes while nothing has been promised. One spare file at most,
-// under a name of its own; a segment that compaction released is renamed to it and filled with zeros again. Used by log.ts.
+// small groups seldom make their file longer. One spare file at most, under a name of its own, given up where the log finds no
+// room beside it; a segment that compaction released is renamed to it and filled with zeros again. Used by log.ts.
 //
 // Zeros go to a file of their own because zero-filling the file being written makes its own syncs flush the zeros.
 
@@ -46,8 +46,10 @@ export class SegmentPipeline {
   #work: Promise<void> | undefined;
   /** Zeros that are due by the pace; the piece of work under way goes on until it has caught up. */
   #due = 0;
-  /** Somebody waits in take(). */
+  /** Somebody waits in take() or giveUp(). */
   #hurry = false;
+  /** The disk had no room for the log beside a spare: none is filled ahead for the segment that is being written. */
+  #givenUp = false;
   #taken = false;
   #closed = false;
 
@@ -69,9 +71,8 @@ export class SegmentPipeline {
    * rename() then gives it its own name. Rejects with the system's error when it cannot be made; nothing is left behind then.
    */
   async take(zeros: number): Promise<DiskFile> {
-    this.#hurry = true;
-    while (this.#work !== undefined) await this.#work;
-    this.#hurry = false;
+    while (this.#work !== undefined) await this.#interrupt();
+    this.#givenUp = false;
     return this.#alone(async () => {
       const spare = (this.#spare ??= await this.#create());
       if (this.#zeroFill) {
@@ -106,7 +107,7 @@ export class SegmentPipeline {
    * is due by then. Returns at once.
    */
   advance(fraction: number, capacity: number): void {
-    if (!this.#zeroFill || fraction < PACE_FROM || this.#taken || this.#closed) return;
+    if (!this.#zeroFill || fraction < PACE_FROM || this.#taken || this.#givenUp || this.#closed) return;
     this.#due = Math.min(1, (fraction - PACE_FROM) / (PACE_TO - PACE_FROM)) * capacity;
     if (this.#work !== undefined || (this.#spare !== undefined && this.#spare.filled >= this.#due)) return;
     this.#alone(async () => {
@@ -128,7 +129,8 @@ export class SegmentPipeline {
   async recycle(path: string, names: DirectoryNames, wanted = true): Promise<boolean> {
     if ((await this.#disk.stat(path)) === undefined) return true;
     while (this.#work !== undefined) await this.#work;
-    if (!wanted || !this.#zeroFill || this.#closed || this.#taken || this.#spare !== undefined) return false;
+    if (!wanted || !this.#zeroFill || this.#closed || this.#taken || this.#givenUp) return false;
+    if (this.#spare !== undefined) return false;
     await this.#alone(async () => {
       await names.give(() => this.#disk.rename(path, this.#path));
       const file = await this.#disk.open(this.#path, "write");
@@ -137,11 +139,29 @@ export class SegmentPipeline {
     return true;
   }
 
+  /** Gives the room of the spare back to the disk, on which the log has found none; false when there is no spare. */
+  async giveUp(): Promise<boolean> {
+    this.#givenUp = true;
+    // Filling may find no room either, and drop what it has, before it hears of this.
+    const before = this.spareBytes;
+    while (this.#work !== undefined) await this.#interrupt();
+    const given = Math.max(before, this.spareBytes) > 0;
+    await this.#alone(() => this.#drop());
+    return given;
+  }
+
   /** Stops and removes the spare: a closed log takes no more room than it needs. */
   async close(): Promise<void> {
     this.#closed = true;
     while (this.#work !== undefined) await this.#work;
     await this.#drop();
+  }
+
+  /** Ends the piece of work under way: what is due by the pace is due no more. */
+  async #interrupt(): Promise<void> {
+    this.#hurry = true;
+    await this.#work;
+    this.#hurry = false;
   }
 
   /** Runs `work` as #work, which nobody else has then; when it fails, no spare is left. */

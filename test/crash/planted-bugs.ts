@@ -336,7 +336,7 @@ const failing: readonly PlantedBug[] = [
       {
         file: "wal/log.js",
         text: `if (grows && isNoSpace(error))
-                return this.#cutBack(active, error);
+                return this.#noRoom(active, group, sync, error);
             throw new Poison(error, true);`,
         replacement: `if (isNoSpace(error))
                 return this.#cutBack(active, error);

@@ -3,7 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StableLogError } from "../../src/base/errors.js";
-import type { FileStorage } from "../../src/storage/file-storage.js";
+import { FileStorage } from "../../src/storage/file-storage.js";
+import { SimDisk } from "../../src/testing/sim-disk.js";
 import { codeOf, fill, hard, noted, open, run, type Step, stateOf, statesOf, voters } from "./helpers.js";
 import { CHANGING, errno, type Operation, randomOf, TestDisk } from "./test-disk.js";
 
@@ -348,7 +349,7 @@ describe("a group that makes its segment's file longer", () => {
   }
 
   for (const sync of ["inline", "worker", "off"] as const) {
-    for (const code of ["ENOSPC", "EDQUOT", "EFBIG"]) {
+    for (const code of ["ENOSPC", "EDQUOT"]) {
       it(`is ERR_NO_SPACE when that fails with ${code}, leaves nothing, and the next call succeeds (sync ${sync})`, async () => {
         for (const partialBytes of [0, 1, 300, 700]) {
           const { disk, storage } = await growing(sync);
@@ -386,6 +387,90 @@ describe("a group that makes its segment's file longer", () => {
         }
       });
     }
+  }
+
+  for (const sync of ["inline", "worker", "off"] as const) {
+    it(`goes into the next segment when the file may not become longer (EFBIG), and leaves nothing in the one before (sync ${sync})`, async () => {
+      for (const partialBytes of [0, 1, 300, 700]) {
+        const { disk, storage } = await growing(sync);
+        const end = sizeOf(disk);
+        const wanted = stateOf(storage);
+        disk.partialBytes = partialBytes;
+        const first = "0000000000000001.seg";
+        const failed = failing(disk, (operation, name) => operation === "write" && name === first, "EFBIG");
+        const saves = calls(storage);
+        // Not readable before it is durable somewhere.
+        expect(stateOf(storage)).toBe(wanted);
+        await Promise.all(saves);
+        await storage.save({ entries: run(7, 1) });
+        // The limit stays, and nobody comes upon it again.
+        expect(failed.count).toBe(1);
+        expect(sizeOf(disk)).toBe(end);
+        expect(storage.stats()).toMatchObject({ state: "open", segments: 2 });
+        disk.before = () => {};
+        const after = stateOf(storage);
+        if (sync !== "off") await holdsAfterPowerCuts(disk, after);
+        const killed = disk.killed();
+        await storage.close();
+        expect(disk.openFiles).toBe(0);
+        for (const each of [disk, killed]) {
+          const again = await open(each);
+          expect(stateOf(again)).toBe(after);
+          await again.close();
+        }
+      }
+    });
+
+    it(`is ERR_NO_SPACE when no file may be as long as it needs, and the next call that fits goes on (sync ${sync})`, async () => {
+      const { disk, storage } = await growing(sync);
+      const before = stateOf(storage);
+      failing(disk, (operation, name) => operation === "write" && (isSegment(name) || name === "spare"), "EFBIG");
+      for (const save of calls(storage)) {
+        const error = await codeOf(save);
+        expect([error.code, error.maybeDurable ?? false]).toEqual(["ERR_NO_SPACE", false]);
+      }
+      expect(storage.stats().state).toBe("open");
+      expect(stateOf(storage)).toBe(before);
+      const image = disk.killed();
+      expect(stateOf(await open(image))).toBe(before);
+      disk.before = () => {};
+      await Promise.all(calls(storage));
+      expect(storage.lastIndex()).toBe(6);
+      const after = stateOf(storage);
+      await storage.close();
+      const again = await open(disk);
+      expect(stateOf(again)).toBe(after);
+      await again.close();
+    });
+  }
+
+  for (const sync of ["inline", "worker"] as const) {
+    it(`gets the room of the spare on a disk that has no other (sync ${sync})`, async () => {
+      const MIB = 1024 * 1024;
+      for (let step = 0; step < 2; step++) {
+        const disk = new SimDisk({ capacity: 10 * MIB + step * 100_000 });
+        const storage = await FileStorage.open("/log", { disk, sync, segmentBytes: 8 * MIB, cacheBytes: 0 });
+        let given = 0;
+        let error: unknown;
+        while (error === undefined) {
+          const before = storage.stats();
+          error = await storage.save({ entries: run(storage.lastIndex() + 1, 1, 1, 20_000) }).catch((e) => e);
+          const { segments, spareBytes } = storage.stats();
+          if (error === undefined && segments === before.segments && spareBytes < before.spareBytes) given++;
+        }
+        expect(error).toMatchObject({ code: "ERR_NO_SPACE" });
+        expect(given).toBeGreaterThan(0);
+        const { bytes } = storage.stats();
+        // What is left of the disk has no room for another save, STATE and the rest counted in.
+        expect(disk.capacity - bytes).toBeLessThan(20_000 + 128 * 1024);
+        expect(storage.stats().spareBytes).toBe(0);
+        const wanted = stateOf(storage);
+        await storage.close();
+        const again = await FileStorage.open("/log", { disk, sync });
+        expect(stateOf(again)).toBe(wanted);
+        await again.close();
+      }
+    });
   }
 
   it("is followed by a segment that a small group begins without a quarter of it in zeros, unless small ones are most", async () => {
@@ -448,30 +533,6 @@ describe("a group that makes its segment's file longer", () => {
         await again.close();
       }
       await storage.close();
-    });
-  }
-
-  for (const sync of ["inline", "worker", "off"] as const) {
-    it(`goes into another segment from the next call on where the file may not be longer (sync ${sync})`, async () => {
-      const { disk, storage } = await growing(sync);
-      disk.partialBytes = 250;
-      const first = "0000000000000001.seg";
-      const failed = failing(disk, (operation, name) => operation === "write" && name === first, "EFBIG");
-      for (const save of calls(storage)) expect((await codeOf(save)).code).toBe("ERR_NO_SPACE");
-      await Promise.all(calls(storage));
-      // The limit stays, and nobody comes upon it again.
-      expect(failed.count).toBe(1);
-      expect(storage.stats()).toMatchObject({ state: "open", segments: 2 });
-      const after = stateOf(storage);
-      const images = sync === "off" ? [] : Array.from({ length: 5 }, (_, i) => disk.powerCut(randomOf(i)));
-      const killed = disk.killed();
-      await storage.close();
-      for (const image of [disk, killed, ...images]) {
-        image.before = () => {};
-        const again = await open(image);
-        expect(stateOf(again)).toBe(after);
-        await again.close();
-      }
     });
   }
 

@@ -422,3 +422,45 @@ describe("close()", () => {
     await pipeline.close();
   });
 });
+
+describe("giveUp()", () => {
+  it("removes the spare, and none is made or taken before the next take()", async () => {
+    const disk = await newDisk();
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    expect(await pipeline.giveUp()).toBe(false);
+    await pipeline.take(4096);
+    await pipeline.rename("/log/1");
+    pipeline.advance(0.5, 4 * MIB);
+    await settle();
+    expect(pipeline.spareBytes).toBeGreaterThan(0);
+    expect(await pipeline.giveUp()).toBe(true);
+    expect([namesOf(disk), pipeline.spareBytes]).toEqual([["1"], 0]);
+    pipeline.advance(1, 4 * MIB);
+    expect(await pipeline.recycle("/log/1", new DirectoryNames(disk, "/log", false))).toBe(false);
+    await settle();
+    expect(namesOf(disk)).toEqual(["1"]);
+    expect(await pipeline.giveUp()).toBe(false);
+    await pipeline.take(4096);
+    await pipeline.rename("/log/2");
+    pipeline.advance(0.5, 4 * MIB);
+    await settle();
+    expect(pipeline.spareBytes).toBeGreaterThan(0);
+    await pipeline.close();
+  });
+
+  it("says so, too, when what was under way finds no room itself and drops the spare", async () => {
+    const disk = await newDisk();
+    let fail = false;
+    const watched = watchedDisk(disk, (call) => {
+      if (fail && call === "writeLater") throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+    });
+    const pipeline = new SegmentPipeline(watched, "/log", true);
+    pipeline.advance(0.5, 4 * MIB);
+    await settle();
+    fail = true;
+    pipeline.advance(0.9, 4 * MIB);
+    expect(await pipeline.giveUp()).toBe(true);
+    expect(namesOf(disk)).toEqual([]);
+    await pipeline.close();
+  });
+});
