@@ -155,9 +155,9 @@ const acknowledging: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/log.js",
-        text: "return written.then((ms) => this.#written(active, group, sync, ms));",
+        text: "return written.then((ms) => this.#written(active, group, sync, ms), (error) => {",
         replacement: `this.#written(active, group, sync, 0);
-        return written.then(() => { });`,
+        return written.then(() => { }, (error) => {`,
       },
     ],
   },
