@@ -102,7 +102,7 @@ interface Drawn {
 
 function drawn({ workloads, rounds }: Report): Drawn {
   const rows = workloads.flatMap((workload) => workload.rows.map(({ row }) => row));
-  const looks = looksOf(rows, new Set(["perfect group", ...workloads.map(({ base }) => base)]));
+  const looks = looksOf(rows, new Set(["perfect group", "load alone", ...workloads.map(({ base }) => base)]));
   const names = new Names();
   const overAxes = groupsOf(workloads).flatMap(({ axis, all }) => {
     const further = FURTHER.filter(({ pick }) =>

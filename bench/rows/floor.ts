@@ -24,17 +24,22 @@ export interface FloorLoad {
   readonly sync: boolean;
 }
 
+/** Makes a file of so many zeros, synced; gives its descriptor. */
+export function zeroFile(path: string, bytes: number): number {
+  const fd = openSync(path, "wx+");
+  const zeros = new Uint8Array(PIECE_BYTES);
+  for (let at = 0; at < bytes; at += PIECE_BYTES) writeSync(fd, zeros, 0, Math.min(PIECE_BYTES, bytes - at), at);
+  fsyncSync(fd);
+  return fd;
+}
+
 /** Runs the floor below `dir`; perSecond counts saves. */
 export function runFloor(dir: string, { bytes, saves, seconds, warmSeconds, sync }: FloorLoad): Sample {
   // Small writes do not get far in the time there is.
   const most = sync ? Math.min(FILE_BYTES, 20_000 * bytes * Math.ceil(seconds + warmSeconds)) : GROWN_BYTES;
   const size = Math.max(2 * bytes, most);
-  const fd = openSync(join(dir, "floor"), "wx+");
+  const fd = zeroFile(join(dir, "floor"), sync ? size : 0);
   try {
-    const zeros = new Uint8Array(PIECE_BYTES);
-    for (let at = 0; sync && at < size; at += PIECE_BYTES)
-      writeSync(fd, zeros, 0, Math.min(PIECE_BYTES, size - at), at);
-    fsyncSync(fd);
     const source = new Uint8Array(bytes).fill(0x5a);
     const latencies = new Latencies();
     let at = 0;

@@ -1,10 +1,12 @@
-// Saves: so many savers at a time, each save so large; against the floor, which writes and syncs the same bytes, and
-// against the perfect group commit, which is the floor with the bytes of all savers in one write.
+// Saves: so many savers at a time, each save so large; against the floor, which writes and syncs the same bytes, against the
+// perfect group commit, which is the floor with the bytes of all savers in one write, and against the load alone, which is
+// the perfect group with the savers waiting for it.
 
 import type { GoalResult, Sample } from "../result.js";
 import type { BenchLog } from "../row.js";
 import { type EtcdOptions, runEtcd } from "../rows/etcd.js";
 import { peerRows } from "../rows/index.js";
+import { loadAloneRow } from "../rows/load-alone.js";
 import { floorRun, rowRun } from "../rows/run.js";
 import { stablelogRows } from "../rows/stablelog.js";
 import { frameBytes, type Load, runSavers } from "../savers.js";
@@ -43,6 +45,11 @@ function rowsOf(shape: Shape, each: number, { sync = true, peers = true } = {}):
     add(
       "perfect group",
       floorRun(async () => shape.savers * (await frameBytes(shape)), shape.savers, sync),
+    );
+  if (sync)
+    add(
+      "load alone",
+      rowRun(async () => loadAloneRow(await frameBytes(shape), shape.savers), save),
     );
   for (const row of sync ? stablelogRows : stablelogRows.slice(0, 1))
     add(

@@ -648,7 +648,9 @@ export class Log<T> implements GroupSink {
     } else {
       active.unsynced = true;
     }
-    this.#pipeline.advance((segment.end - active.largeBytes) / segment.capacity, this.#nextCapacity());
+    // No more zeros than the segment has bytes itself: its successor may be made for four times as many, and grows from there.
+    const ahead = Math.min(segment.capacity, this.#nextCapacity());
+    this.#pipeline.advance((segment.end - active.largeBytes) / segment.capacity, ahead);
   }
 
   #noteSync(active: Active, ms: number): void {

@@ -48,7 +48,7 @@ export class SegmentPipeline {
   #due = 0;
   /** Somebody waits in take() or giveUp(). */
   #hurry = false;
-  /** The disk had no room for the log beside a spare: none is filled ahead for the segment that is being written. */
+  /** No spare is filled ahead for the segment being written: that has failed, or the disk had no room for the log beside it. */
   #givenUp = false;
   #taken = false;
   #closed = false;
@@ -117,7 +117,9 @@ export class SegmentPipeline {
         await this.#fill(spare, capacity, true);
       } while (!this.#closed && !this.#hurry && spare.filled < Math.min(this.#due, capacity));
     }).catch(() => {
-      // Making space ahead is no promise: what failed is dropped, and take() tries again and reports.
+      // Room ahead is no promise: what failed is dropped, and take() tries again and reports. Until then what room there is, is
+      // the log's.
+      this.#givenUp = true;
     });
   }
 
