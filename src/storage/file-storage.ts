@@ -137,6 +137,8 @@ export class FileStorage implements WritableStorage {
   readonly #held: string[] = [];
   /** What tidies up after saves that are durable; close() waits for it. */
   #tidying: Promise<unknown> = Promise.resolve();
+  /** Snapshot files whose data is at hand and that are being written. */
+  #writing: Promise<unknown> = Promise.resolve();
   /** Publishing and removing snapshot files: one after the other. */
   #fileWork: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
@@ -411,6 +413,7 @@ export class FileStorage implements WritableStorage {
     // While the directory is ours: what tidies up removes files.
     await this.#log.settled().catch(() => {});
     await Promise.race([this.#tidying, this.#poisoned]);
+    await this.#writing;
     const staged = this.#staged;
     this.#staged = undefined;
     if (staged !== undefined && !this.#log.readOnly) await this.#discard(staged.file);
@@ -493,7 +496,7 @@ export class FileStorage implements WritableStorage {
     this.#shapeOf(checked, shape);
     // Asked before the gate: behind one there must be a save.
     this.#log.checkRoom(shape);
-    if (!checked.bootstrap) this.#log.gate(this.#installFile(metadata, snapshot.data));
+    if (!checked.bootstrap) this.#gate(this.#installFile(metadata, snapshot.data));
     this.#encode(checked, shape);
     advanceState(this.#submitted, checked);
     this.#submitted.mark = next;
@@ -527,12 +530,18 @@ export class FileStorage implements WritableStorage {
     } catch (error) {
       return Promise.reject(error as Error);
     }
-    this.#log.gate(this.#writeFile(metadata, data));
+    this.#gate(this.#writeFile(metadata, data));
     this.#log.begin(shape);
     this.#submitted.mark = next;
     this.#submitted.snapshotIndex = metadata.index;
     const saved = this.#log.submit(true, 0).finally(() => this.#letGo(snapshotName(metadata)));
     return this.#afterwards(saved, () => this.#prune()).then(() => cloneMetadata(metadata));
+  }
+
+  /** Has the saves from here on wait for a file, and close() as well: a poisoned log does no longer. */
+  #gate(file: Promise<void>): void {
+    this.#log.gate(file);
+    this.#writing = Promise.allSettled([this.#writing, file]).then(() => undefined);
   }
 
   /**
@@ -562,7 +571,8 @@ export class FileStorage implements WritableStorage {
   }
 
   #stage(metadata: SnapshotMetadata, data: Uint8Array | AsyncIterable<Uint8Array>): Promise<StagedFile> {
-    return stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data, ++this.#stagedFiles);
+    const makeRoom = (cause: unknown): Promise<boolean> => this.#log.makeRoom(cause);
+    return stageFile(this.#disk, this.#dir, this.#log.logId, metadata, data, ++this.#stagedFiles, makeRoom);
   }
 
   #letGo(name: string): void {

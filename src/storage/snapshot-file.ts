@@ -46,7 +46,7 @@ export interface StagedFile {
 
 /**
  * Writes a snapshot file and syncs it, under a temporary name that `serial` sets apart from the other unfinished files of
- * this log.
+ * this log. A write that finds no room is tried again when `makeRoom` has made some.
  * @throws ERR_NO_SPACE, ERR_IO; ERR_INVALID_ARGUMENT for a chunk that is no Uint8Array. Nothing is left behind then.
  */
 export async function stageFile(
@@ -56,6 +56,7 @@ export async function stageFile(
   metadata: SnapshotMetadata,
   data: Uint8Array | AsyncIterable<Uint8Array>,
   serial: number,
+  makeRoom: (cause: unknown) => Promise<boolean>,
 ): Promise<StagedFile> {
   const name = snapshotName(metadata);
   const tmp = `${name}.${serial}.tmp`;
@@ -65,7 +66,7 @@ export async function stageFile(
   try {
     if ((await disk.stat(path)) !== undefined) await disk.unlink(path);
     file = await disk.open(path, "create");
-    await writeFile(disk, file, logId, metadata, data, action);
+    await writeFile(disk, file, logId, metadata, data, action, makeRoom);
     await file.close();
     return { name: tmp, tmp, metadata };
   } catch (error) {
@@ -82,9 +83,18 @@ async function writeFile(
   metadata: SnapshotMetadata,
   data: Uint8Array | AsyncIterable<Uint8Array>,
   action: string,
+  makeRoom: (cause: unknown) => Promise<boolean>,
 ): Promise<void> {
+  const write = async (bytes: Uint8Array, end: number, at: number): Promise<void> => {
+    try {
+      await file.writeLater(bytes, 0, end, at, false);
+    } catch (error) {
+      if (!(await makeRoom(error))) throw error;
+      await file.writeLater(bytes, 0, end, at, false);
+    }
+  };
   const head = encodeHead(logId, metadata);
-  await file.writeLater(head, 0, head.length, 0, false);
+  await write(head, head.length, 0);
   let position = head.length;
   let crc = crc32(head);
   let total = 0;
@@ -101,7 +111,7 @@ async function writeFile(
       view.setUint32(0, piece.length, true);
       view.setUint32(4, crc, true);
       buffer.set(piece, CHUNK_HEAD_BYTES);
-      await file.writeLater(buffer, 0, CHUNK_HEAD_BYTES + piece.length, position, false);
+      await write(buffer, CHUNK_HEAD_BYTES + piece.length, position);
       position += CHUNK_HEAD_BYTES + piece.length;
       total += piece.length;
     }
@@ -111,7 +121,9 @@ async function writeFile(
   view.setUint32(0, END_MARK, true);
   putU64(view, 8, total);
   view.setUint32(4, crc32(buffer.subarray(8, 16), crc), true);
-  await file.writeLater(buffer, 0, END_BYTES, position, true);
+  await write(buffer, END_BYTES, position);
+  // Apart from the write: a sync that fails is not tried again.
+  await file.writeLater(buffer, 0, 0, 0, true);
 }
 
 /** Hands on the caller's chunks; what fails in the caller's stream is told apart from what fails on disk. */

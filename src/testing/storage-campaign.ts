@@ -55,7 +55,7 @@ export const probes = [
   "carry in place",
   "recycle",
   "index rebuilt",
-  "smaller segment",
+  "segment begun on a full disk",
   "leftover segment",
   "leftover snapshot",
   "poisoned",
@@ -687,8 +687,7 @@ async function fullRun(plan: SeedPlan, at: number, spare: number, counts: Campai
       const sizes = run.storage?.stats().segments ?? 0;
       try {
         await run.run(operation);
-        // A segment was begun on a disk that has no room for one of the usual size.
-        if (full && (run.storage?.stats().segments ?? 0) > sizes) count(counts.probes, "smaller segment");
+        if (full && (run.storage?.stats().segments ?? 0) > sizes) count(counts.probes, "segment begun on a full disk");
       } catch (error) {
         const { code } = mustBeCoded("a call on a full disk", error);
         if (code === "ERR_NO_SPACE") count(counts.probes, "no space");

@@ -428,6 +428,11 @@ export class Log<T> implements GroupSink {
     this.#commit.gate(gate);
   }
 
+  /** Where `cause` is a disk without room, gives back to it what is filled ahead; false when that is nothing. */
+  async makeRoom(cause: unknown): Promise<boolean> {
+    return isNoSpace(cause) && errnoOf(cause) !== "EFBIG" && (await this.#pipeline.giveUp());
+  }
+
   /** Resolves when all saves so far have, rejects when one of them is rejected. */
   settled(): Promise<void> {
     return this.#commit.settled();
@@ -584,7 +589,7 @@ export class Log<T> implements GroupSink {
 
   /** The disk has no room for a group; what was filled ahead is given up for it. */
   async #noRoom(active: Active, group: Group, sync: boolean, cause: unknown): Promise<number> {
-    if (errnoOf(cause) !== "EFBIG" && (await this.#pipeline.giveUp())) return this.#writeLater(active, group, sync);
+    if (await this.makeRoom(cause)) return this.#writeLater(active, group, sync);
     return this.#cutBack(active, cause);
   }
 
@@ -648,7 +653,7 @@ export class Log<T> implements GroupSink {
     } else {
       active.unsynced = true;
     }
-    // No more zeros than the segment has bytes itself: its successor may be made for four times as many, and grows from there.
+    // No more zeros than the segment is made for itself: its successor may be made for four times as much, and grows from there.
     const ahead = Math.min(segment.capacity, this.#nextCapacity());
     this.#pipeline.advance((segment.end - active.largeBytes) / segment.capacity, ahead);
   }

@@ -110,8 +110,8 @@ export interface Recovered {
   readonly syncMs: number[];
 }
 
-/** What is read at a time: large, for a file's rate, and small enough that checking one piece hides behind reading the next. */
-const READ_BYTES = 4 * 1024 * 1024;
+/** What is read at a time: large, for a file's rate, and small enough that checking one piece hides behind reading the next two. */
+const READ_BYTES = 1024 * 1024;
 
 /** Reads a whole file, in one buffer, yielding to the event loop. */
 export async function readWhole(disk: Disk, dir: string, name: string): Promise<Uint8Array> {
@@ -144,17 +144,29 @@ class Reading {
 
   async #read(file: DiskFile, name: string): Promise<Uint8Array> {
     const { bytes } = this;
+    const { length } = bytes;
+    const piece = (at: number): Promise<number> =>
+      readingAt(name, at, () => file.readLater(bytes, at, Math.min(length, at + READ_BYTES), at));
+    let ahead: Promise<number> | undefined;
     try {
-      while (this.#arrived < bytes.length) {
-        const at = this.#arrived;
-        const next = readingAt(name, at, () => file.readLater(bytes, at, Math.min(bytes.length, at + READ_BYTES), at));
+      while (this.#arrived < length) {
+        const after = this.#arrived + READ_BYTES;
+        const next = ahead ?? piece(this.#arrived);
+        ahead = after < length ? piece(after) : undefined;
+        // It fails in its turn, or never has one.
+        ahead?.catch(() => {});
         this.#next = next;
         const read = await next;
         if (read === 0) break;
         this.#arrived += read;
+        if (this.#arrived < Math.min(after, length)) {
+          await ahead?.catch(() => {});
+          ahead = undefined;
+        }
       }
       this.#ended = true;
     } finally {
+      await ahead?.catch(() => {});
       await file.close();
     }
     return this.#arrived === bytes.length ? bytes : bytes.subarray(0, this.#arrived);

@@ -111,15 +111,19 @@ export class SegmentPipeline {
     this.#due = Math.min(1, (fraction - PACE_FROM) / (PACE_TO - PACE_FROM)) * capacity;
     if (this.#work !== undefined || (this.#spare !== undefined && this.#spare.filled >= this.#due)) return;
     this.#alone(async () => {
-      this.#spare ??= await this.#create();
-      const spare = this.#spare;
-      do {
-        await this.#fill(spare, capacity, true);
-      } while (!this.#closed && !this.#hurry && spare.filled < Math.min(this.#due, capacity));
+      try {
+        this.#spare ??= await this.#create();
+        const spare = this.#spare;
+        do {
+          await this.#fill(spare, capacity, true);
+        } while (!this.#closed && !this.#hurry && spare.filled < Math.min(this.#due, capacity));
+      } catch (error) {
+        this.#givenUp = true;
+        throw error;
+      }
     }).catch(() => {
       // Room ahead is no promise: what failed is dropped, and take() tries again and reports. Until then what room there is, is
       // the log's.
-      this.#givenUp = true;
     });
   }
 
@@ -134,20 +138,27 @@ export class SegmentPipeline {
     if (!wanted || !this.#zeroFill || this.#closed || this.#taken || this.#givenUp) return false;
     if (this.#spare !== undefined) return false;
     await this.#alone(async () => {
-      await names.give(() => this.#disk.rename(path, this.#path));
-      const file = await this.#disk.open(this.#path, "write");
-      this.#spare = { file, filled: 0, found: file.size(), dirty: true };
+      // Released, it may as well go: what stood under the spare's name without being the spare would be in everybody's way.
+      const remove = (): Promise<void> => this.#disk.unlink(this.#path);
+      await names.give(() => this.#disk.rename(path, this.#path), remove);
+      try {
+        const file = await this.#disk.open(this.#path, "write");
+        this.#spare = { file, filled: 0, found: file.size(), dirty: true };
+      } catch (error) {
+        await remove();
+        throw error;
+      }
     });
     return true;
   }
 
-  /** Gives the room of the spare back to the disk, on which the log has found none; false when there is no spare. */
+  /** Gives the room of the spare back to the disk, on which somebody has found none; false when there was nothing to give. */
   async giveUp(): Promise<boolean> {
     this.#givenUp = true;
-    // Filling may find no room either, and drop what it has, before it hears of this.
-    const before = this.spareBytes;
+    // What is under way may be making the spare, or dropping it because it found no room either.
+    let given = this.#spare !== undefined || this.#work !== undefined;
     while (this.#work !== undefined) await this.#interrupt();
-    const given = Math.max(before, this.spareBytes) > 0;
+    given ||= this.#spare !== undefined;
     await this.#alone(() => this.#drop());
     return given;
   }

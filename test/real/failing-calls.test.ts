@@ -248,8 +248,8 @@ describe.skipIf(why !== undefined)(`the system calls of a log ${why ?? ""}`, () 
   });
 
   const shrugs: readonly [string, readonly string[], string][] = [
-    // There is room for a smaller one.
-    ["making a segment of the usual size", ["pwrite64:error=ENOSPC:when=1"], SPARE],
+    // There is room for fewer.
+    ["writing the first zeros of a segment", ["pwrite64:error=ENOSPC:when=1"], SPARE],
     // Of the other thread's, which name a segment and mark the log closed, there are two.
     ["writing a watermark", ["pwrite64:error=EIO:when=3..9"], STATE],
     ["closing a segment", ["close:error=EIO:when=1+"], SEGMENT],

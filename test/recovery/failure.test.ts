@@ -148,6 +148,25 @@ describe("a failed write or sync of the log", () => {
     await again.close();
   });
 
+  it("close() waits for a snapshot's file that is being written: nothing happens to the directory once the lock is given back", async () => {
+    for (const data of [0, 3000, 300_000]) {
+      const disk = new SimDisk({ latency: () => 1 });
+      const storage = await FileStorage.open("/log", { disk, sync: "inline", segmentBytes: 4096 });
+      await storage.save({ entries: run(1, 2) });
+      disk.inject({ on: "sync", path: /seg$/, error: "EIO" });
+      const save = storage.save({ entries: run(3, 1) });
+      const snapshot = storage.createSnapshot(1, undefined, new Uint8Array(data));
+      expect((await codeOf(save)).code).toBe("ERR_POISONED");
+      const refused = codeOf(snapshot);
+      await storage.close();
+      const { operations } = disk;
+      expect([disk.locks, disk.openHandles]).toEqual([0, 0]);
+      expect((await refused).code).toBe("ERR_POISONED");
+      for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
+      expect(disk.operations).toBe(operations);
+    }
+  });
+
   it("poisons it when STATE cannot name a new segment; a lost watermark is nobody's failure", async () => {
     const disk = new TestDisk();
     const storage = await started(disk);
@@ -431,6 +450,10 @@ describe("a group that makes its segment's file longer", () => {
       }
       expect(storage.stats().state).toBe("open");
       expect(stateOf(storage)).toBe(before);
+      if (sync !== "off") {
+        disk.before = () => {};
+        await holdsAfterPowerCuts(disk, before);
+      }
       const image = disk.killed();
       expect(stateOf(await open(image))).toBe(before);
       disk.before = () => {};
@@ -473,6 +496,38 @@ describe("a group that makes its segment's file longer", () => {
       expect(given).toBeGreaterThan(0);
     });
   }
+
+  it("has no more zeros filled ahead than the segment is made for itself, though the next one is made for four times that", async () => {
+    const disk = new SimDisk();
+    const storage = await FileStorage.open("/log", { disk, sync: "inline", segmentBytes: 64 << 20, cacheBytes: 0 });
+    let most = 0;
+    while (storage.stats().segments < 2) {
+      await storage.save({ entries: run(storage.lastIndex() + 1, 1, 1, 4000) });
+      most = Math.max(most, storage.stats().spareBytes);
+    }
+    // 256 groups like the first one are what the first segment is made for.
+    expect(most).toBeGreaterThan(500_000);
+    expect(most).toBeLessThan(256 * 5000);
+    await storage.close();
+  });
+
+  it("a snapshot gets the room of the spare, too", async () => {
+    const disk = new SimDisk();
+    const storage = await FileStorage.open("/log", { disk, sync: "inline", segmentBytes: 8 << 20, cacheBytes: 0 });
+    while (storage.stats().spareBytes < 1 << 20)
+      await storage.save({ entries: run(storage.lastIndex() + 1, 1, 1, 20_000) });
+    disk.capacity = disk.usedBytes + 10_000;
+    await storage.createSnapshot(1, voters(1n), new Uint8Array(500_000).fill(7));
+    expect(storage.stats().spareBytes).toBe(0);
+    expect(storage.snapshot().data).toEqual(new Uint8Array(500_000).fill(7));
+    // What has room for neither is refused, and leaves nothing.
+    disk.capacity = disk.usedBytes + 10_000;
+    const before = disk.usedBytes;
+    const refused = storage.createSnapshot(2, voters(1n), new Uint8Array(500_000));
+    await expect(refused).rejects.toMatchObject({ code: "ERR_NO_SPACE" });
+    expect(disk.usedBytes).toBe(before);
+    await storage.close();
+  });
 
   it("has no zeros filled ahead for the next segment where most are large, and a small one there waits for 256 KiB only", async () => {
     const MIB = 1024 * 1024;

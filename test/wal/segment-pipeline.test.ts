@@ -188,6 +188,44 @@ describe("take()", () => {
 });
 
 describe("advance()", () => {
+  it("does not try again what has failed before the next take()", async () => {
+    const disk = await newDisk();
+    let tried = 0;
+    let fail = true;
+    const watched = watchedDisk(disk, (call) => {
+      if (call !== "writeLater") return;
+      tried++;
+      if (fail) throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+    });
+    const pipeline = new SegmentPipeline(watched, "/log", true);
+    for (let i = 30; i < 90; i++) {
+      pipeline.advance(i / 100, 4 * MIB);
+      await settle();
+    }
+    expect(tried).toBe(1);
+    expect(namesOf(disk)).toEqual([]);
+    fail = false;
+    await pipeline.take(4096);
+    await pipeline.rename("/log/1");
+    pipeline.advance(0.5, 4 * MIB);
+    await settle();
+    expect(pipeline.spareBytes).toBeGreaterThan(0);
+    await pipeline.close();
+  });
+
+  it("catches up with its pace again when take() has cut the work before short", async () => {
+    const disk = await newDisk();
+    const pipeline = new SegmentPipeline(disk, "/log", true);
+    pipeline.advance(0.9, 8 * MIB);
+    const file = await pipeline.take(4096);
+    expect(file.size()).toBeLessThan(8 * MIB);
+    await pipeline.rename("/log/1");
+    pipeline.advance(0.9, 8 * MIB);
+    await turns(200);
+    expect(pipeline.spareBytes).toBe(8 * MIB);
+    await pipeline.close();
+  });
+
   it("fills the spare in pieces while its predecessor fills from a quarter to nine tenths", async () => {
     const disk = await newDisk();
     const pipeline = new SegmentPipeline(disk, "/log", true);
@@ -281,6 +319,22 @@ describe("without zeros", () => {
 });
 
 describe("recycle()", () => {
+  it("leaves nothing under the spare's name when it fails behind the rename", async () => {
+    for (const failing of ["syncDir", "open"]) {
+      const disk = await newDisk();
+      await put(disk, "old", 3 * MIB);
+      const watched = watchedDisk(disk, (call) => {
+        if (call === failing) throw Object.assign(new Error("EMFILE"), { code: "EMFILE" });
+      });
+      const pipeline = new SegmentPipeline(watched, "/log", true);
+      await expect(pipeline.recycle("/log/old", new DirectoryNames(watched, "/log"))).rejects.toThrow("EMFILE");
+      expect([namesOf(disk), pipeline.spareBytes]).toEqual([[], 0]);
+      // What is gone has been released.
+      expect(await pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"))).toBe(true);
+      await pipeline.close();
+    }
+  });
+
   it("takes no file when no spare is wanted, and knows one that is gone", async () => {
     const disk = await newDisk();
     await put(disk, "old", 4096);
@@ -331,6 +385,7 @@ describe("recycle()", () => {
   });
 
   it("can be called again after it failed anywhere", async () => {
+    const left = new Set<string>();
     for (let n = 0; ; n++) {
       const disk = await newDisk();
       await put(disk, "old", 8192);
@@ -343,13 +398,15 @@ describe("recycle()", () => {
       );
       if (!failed) break;
       expect(await pipeline.recycle("/log/old", new DirectoryNames(disk, "/log"))).toBe(true);
-      expect(namesOf(disk)).toEqual(["spare"]);
+      left.add(namesOf(disk).join());
       const file = await pipeline.take(4096);
       await pipeline.rename("/log/new");
       expect(file.size()).toBe(4096);
       expect(isZero(disk.dump().get("/log/new"))).toBe(true);
       expect(namesOf(disk)).toEqual(["new"]);
     }
+    // Recycled by the second call, or removed by the first.
+    expect([...left].sort()).toEqual(["", "spare"]);
   });
 
   /** Runs `during` while the n-th call of the first work waits; then lets it go on. */
@@ -448,19 +505,27 @@ describe("giveUp()", () => {
     await pipeline.close();
   });
 
-  it("says so, too, when what was under way finds no room itself and drops the spare", async () => {
-    const disk = await newDisk();
-    let fail = false;
-    const watched = watchedDisk(disk, (call) => {
-      if (fail && call === "writeLater") throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
-    });
-    const pipeline = new SegmentPipeline(watched, "/log", true);
-    pipeline.advance(0.5, 4 * MIB);
-    await settle();
-    fail = true;
-    pipeline.advance(0.9, 4 * MIB);
-    expect(await pipeline.giveUp()).toBe(true);
-    expect(namesOf(disk)).toEqual([]);
-    await pipeline.close();
+  it("says so, too, when what is under way is the first piece, or finds no room itself and drops the spare", async () => {
+    for (const pieces of [0, 1]) {
+      for (const turnsBefore of [0, 1, 2, 3, 4, 5]) {
+        const disk = await newDisk();
+        let fail = false;
+        const watched = watchedDisk(disk, (call) => {
+          if (fail && call === "writeLater") throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+        });
+        const pipeline = new SegmentPipeline(watched, "/log", true);
+        if (pieces > 0) {
+          pipeline.advance(0.26, 4 * MIB);
+          await settle();
+          fail = true;
+        }
+        pipeline.advance(0.9, 4 * MIB);
+        await turns(turnsBefore);
+        const under = namesOf(disk).length > 0 || turnsBefore === 0;
+        expect(await pipeline.giveUp(), `${pieces} pieces, ${turnsBefore} turns`).toBe(under);
+        expect(namesOf(disk)).toEqual([]);
+        await pipeline.close();
+      }
+    }
   });
 });
