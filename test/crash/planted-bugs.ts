@@ -490,8 +490,8 @@ const failing: readonly PlantedBug[] = [
     patches: [
       {
         file: "wal/recovery.js",
-        text: "const next = readingAt(name, at, () => file.readLater(bytes, at, Math.min(bytes.length, at + READ_BYTES), at));",
-        replacement: "const next = file.readLater(bytes, at, Math.min(bytes.length, at + 512), at).catch(() => 0);",
+        text: "const piece = (at) => readingAt(name, at, () => file.readLater(bytes, at, Math.min(length, at + READ_BYTES), at));",
+        replacement: "const piece = (at) => file.readLater(bytes, at, Math.min(length, at + 512), at).catch(() => 0);",
       },
     ],
   },
@@ -1119,8 +1119,8 @@ const compacting: readonly PlantedBug[] = [
     patches: [
       {
         file: "storage/snapshot-file.js",
-        text: "await file.writeLater(buffer, 0, END_BYTES, position, true);",
-        replacement: "await file.writeLater(buffer, 0, END_BYTES, position, false);",
+        text: "await file.writeLater(buffer, 0, 0, 0, true);",
+        replacement: "",
       },
     ],
   },
@@ -1142,7 +1142,7 @@ const compacting: readonly PlantedBug[] = [
       {
         file: "storage/file-storage.js",
         text: `if (!checked.bootstrap)
-            this.#log.gate(this.#installFile(metadata, snapshot.data));`,
+            this.#gate(this.#installFile(metadata, snapshot.data));`,
         replacement: `const installed = checked.bootstrap ? Promise.resolve() : this.#installFile(metadata, snapshot.data);
         installed.catch(() => { });`,
       },
