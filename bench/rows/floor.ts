@@ -9,7 +9,7 @@ import { Latencies } from "../latencies.js";
 import type { Sample } from "../result.js";
 
 /** Bytes of the file; less for small writes, which do not get that far. */
-const FILE_BYTES = 256 * 1024 * 1024;
+export const FILE_BYTES = 256 * 1024 * 1024;
 /** How far a file grows before it begins again: a short one would never be written back, which no log is spared. */
 const GROWN_BYTES = 4 * 1024 * 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;

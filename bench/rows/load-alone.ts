@@ -6,9 +6,7 @@
 import { closeSync, fdatasyncSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Row } from "../row.js";
-import { zeroFile } from "./floor.js";
-
-const FILE_BYTES = 256 * 1024 * 1024;
+import { FILE_BYTES, zeroFile } from "./floor.js";
 
 interface Group {
   readonly promise: Promise<void>;

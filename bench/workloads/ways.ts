@@ -1,11 +1,12 @@
 // Ways to make bytes durable from Node.js, with nothing of a log around them: what was tried for the engine, so that anyone can
 // see what each gives on a disk of theirs. Small writes, as a lone saver makes them, and of a MiB.
 
-import { closeSync, constants, fdatasyncSync, fsyncSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, constants, fdatasyncSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { FileDisk } from "stablelog";
 import { Latencies } from "../latencies.js";
 import type { Sample } from "../result.js";
+import { zeroFile } from "../rows/floor.js";
 import type { Place, Run, Workload } from "../workload.js";
 
 const FILE_BYTES = 64 * 1024 * 1024;
@@ -15,11 +16,7 @@ const PAGE_BYTES = 4096;
 
 /** Opens the file to be written; `zeros` of it are there. */
 function fileOf(path: string, zeros: number, flags: number): number {
-  const fd = openSync(path, "wx+");
-  const piece = new Uint8Array(PIECE_BYTES);
-  for (let at = 0; at < zeros; at += PIECE_BYTES) writeSync(fd, piece, 0, Math.min(PIECE_BYTES, zeros - at), at);
-  fsyncSync(fd);
-  closeSync(fd);
+  closeSync(zeroFile(path, zeros));
   return openSync(path, constants.O_RDWR | flags);
 }
 

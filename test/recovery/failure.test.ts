@@ -359,13 +359,16 @@ describe("a group that makes its segment's file longer", () => {
     return saves;
   };
 
-  async function holdsAfterPowerCuts(disk: TestDisk, state: string): Promise<void> {
-    for (let seed = 0; seed < 30; seed++) {
-      const again = await open(disk.powerCut(randomOf(seed)));
+  async function opensTo(state: string, ...disks: readonly TestDisk[]): Promise<void> {
+    for (const disk of disks) {
+      const again = await open(disk);
       expect(stateOf(again)).toBe(state);
       await again.close();
     }
   }
+
+  const holdsAfterPowerCuts = (disk: TestDisk, state: string): Promise<void> =>
+    opensTo(state, ...Array.from({ length: 30 }, (_, seed) => disk.powerCut(randomOf(seed))));
 
   for (const sync of ["inline", "worker", "off"] as const) {
     for (const code of ["ENOSPC", "EDQUOT"]) {
@@ -398,11 +401,7 @@ describe("a group that makes its segment's file longer", () => {
           const killed = disk.killed();
           await storage.close();
           expect(disk.openFiles).toBe(0);
-          for (const each of [disk, killed]) {
-            const again = await open(each);
-            expect(stateOf(again)).toBe(after);
-            await again.close();
-          }
+          await opensTo(after, disk, killed);
         }
       });
     }
@@ -432,11 +431,7 @@ describe("a group that makes its segment's file longer", () => {
         const killed = disk.killed();
         await storage.close();
         expect(disk.openFiles).toBe(0);
-        for (const each of [disk, killed]) {
-          const again = await open(each);
-          expect(stateOf(again)).toBe(after);
-          await again.close();
-        }
+        await opensTo(after, disk, killed);
       }
     });
 
@@ -450,20 +445,14 @@ describe("a group that makes its segment's file longer", () => {
       }
       expect(storage.stats().state).toBe("open");
       expect(stateOf(storage)).toBe(before);
-      if (sync !== "off") {
-        disk.before = () => {};
-        await holdsAfterPowerCuts(disk, before);
-      }
-      const image = disk.killed();
-      expect(stateOf(await open(image))).toBe(before);
+      if (sync !== "off") await holdsAfterPowerCuts(disk, before);
+      await opensTo(before, disk.killed());
       disk.before = () => {};
       await Promise.all(calls(storage));
       expect(storage.lastIndex()).toBe(6);
       const after = stateOf(storage);
       await storage.close();
-      const again = await open(disk);
-      expect(stateOf(again)).toBe(after);
-      await again.close();
+      await opensTo(after, disk);
     });
   }
 

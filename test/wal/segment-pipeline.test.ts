@@ -4,6 +4,7 @@
 import { describe, expect, it } from "vitest";
 import type { Disk } from "../../src/disk/disk.js";
 import { MemoryDisk } from "../../src/disk/memory-disk.js";
+import { systemError } from "../../src/disk/system-error.js";
 import { DirectoryNames } from "../../src/wal/directory-names.js";
 import { SegmentPipeline } from "../../src/wal/segment-pipeline.js";
 import { failNth, turns, watchedDisk } from "./helpers.js";
@@ -192,10 +193,10 @@ describe("advance()", () => {
     const disk = await newDisk();
     let tried = 0;
     let fail = true;
-    const watched = watchedDisk(disk, (call) => {
+    const watched = watchedDisk(disk, (call, path) => {
       if (call !== "writeLater") return;
       tried++;
-      if (fail) throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+      if (fail) throw systemError("ENOSPC", call, path);
     });
     const pipeline = new SegmentPipeline(watched, "/log", true);
     for (let i = 30; i < 90; i++) {
@@ -323,9 +324,7 @@ describe("recycle()", () => {
     for (const failing of ["syncDir", "open"]) {
       const disk = await newDisk();
       await put(disk, "old", 3 * MIB);
-      const watched = watchedDisk(disk, (call) => {
-        if (call === failing) throw Object.assign(new Error("EMFILE"), { code: "EMFILE" });
-      });
+      const watched = watchedDisk(disk, failNth(0, "EMFILE", (call) => call === failing).watch);
       const pipeline = new SegmentPipeline(watched, "/log", true);
       await expect(pipeline.recycle("/log/old", new DirectoryNames(watched, "/log"))).rejects.toThrow("EMFILE");
       expect([namesOf(disk), pipeline.spareBytes]).toEqual([[], 0]);
@@ -510,8 +509,8 @@ describe("giveUp()", () => {
       for (const turnsBefore of [0, 1, 2, 3, 4, 5]) {
         const disk = await newDisk();
         let fail = false;
-        const watched = watchedDisk(disk, (call) => {
-          if (fail && call === "writeLater") throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+        const watched = watchedDisk(disk, (call, path) => {
+          if (fail && call === "writeLater") throw systemError("ENOSPC", call, path);
         });
         const pipeline = new SegmentPipeline(watched, "/log", true);
         if (pieces > 0) {
